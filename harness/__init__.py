@@ -1,0 +1,1 @@
+"""What surrounds any run: errors, configuration, log, whole files, seeds, jobs, checkpoints, command line."""

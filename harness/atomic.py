@@ -1,0 +1,76 @@
+"""Outputs that exist only when whole: write aside, then rename (a rerun after a kill never meets half a file)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from harness.errors import DiskError
+
+
+@contextmanager
+def write_whole(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a file beside ``path`` for writing; it becomes ``path`` when the block ends well and is removed when not.
+
+    mode: "w" (UTF-8, newlines as written) or "wb".  Raises DiskError, naming ``path``, where the system refuses.
+    """
+    final = Path(path)
+    aside = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+    text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with open(aside, mode, **text) as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(aside, final)
+    except OSError as error:
+        raise disk_error(final, error) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_dir(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
+    """Yield a new directory beside ``path``; it becomes ``path`` when the block ends well and is removed when not.
+
+    force: replace an existing ``path``; otherwise an existing, non-empty one raises DiskError.
+    """
+    final = Path(path)
+    if final.exists() and not force and any(final.iterdir()):
+        raise DiskError(final, "already exists", mend="remove it, choose another output, or pass --force")
+    aside = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        yield aside
+        _replace_dir(aside, final)
+    except OSError as error:
+        raise disk_error(final, error) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _replace_dir(new: Path, final: Path) -> None:
+    old = final.with_name(f".{final.name}.{os.getpid()}.old")
+    if final.exists():
+        os.replace(final, old)
+    os.replace(new, final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def disk_error(path: str | os.PathLike[str], error: OSError) -> OSError | DiskError:
+    """A full disk or a refused write as DiskError naming ``path``; any other OSError as it is."""
+    import errno
+
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return DiskError(path, "no space left on the disk", mend="free some space and run the same command again")
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return DiskError(path, "cannot be written (permission denied)", mend="choose an output you may write to")
+        case _:
+            return error

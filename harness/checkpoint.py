@@ -1,0 +1,59 @@
+"""Checkpoints: tensors and plain data only, written whole, read without executing anything."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from harness.atomic import write_whole
+from harness.errors import CheckpointError
+
+FORMAT = "schoolyard-checkpoint-1"
+
+
+def save_checkpoint(path: str | os.PathLike[str], kind: str, state: dict[str, Any]) -> None:
+    """Write tensors, numbers, strings, lists and dicts under the name of their kind (such as "am" or "enhance")."""
+    import torch
+
+    with write_whole(path, "wb") as stream:
+        torch.save({"format": FORMAT, "kind": kind, "state": state}, stream)
+
+
+def load_checkpoint(path: str | os.PathLike[str], kind: str, *, device: str = "cpu") -> dict[str, Any]:
+    """The state that ``save_checkpoint`` wrote.  Raises CheckpointError: missing, damaged, unsafe, or another kind."""
+    import pickle
+
+    import torch
+
+    if not Path(path).is_file():
+        raise CheckpointError(path, "no such checkpoint", mend="give the path of a trained model")
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            path, f"cannot be read as a checkpoint ({reason[:160]})", mend="use an undamaged copy, or train again"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(path, "is not a Schoolyard checkpoint", mend="import foreign weights first")
+    if content["kind"] != kind:
+        raise CheckpointError(path, f"holds a model of kind {content['kind']!r}, not {kind!r}", mend="give another path")
+    return dict(content["state"])
+
+
+def load_weights(module: Any, weights: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Load a state dict strictly; CheckpointError names every missing, unexpected and misshapen tensor."""
+    own = module.state_dict()
+    missing = sorted(own.keys() - weights.keys())
+    unexpected = sorted(weights.keys() - own.keys())
+    misshapen = [
+        f"{name} {list(weights[name].shape)} for {list(own[name].shape)}"
+        for name in sorted(own.keys() & weights.keys())
+        if own[name].shape != weights[name].shape
+    ]
+    faults = [("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen)]
+    if any(names for _, names in faults):
+        text = "; ".join(f"{len(names)} {what} ({', '.join(names[:3])})" for what, names in faults if names)
+        raise CheckpointError(path, f"weights of another model: {text}", mend="give the checkpoint of this model")
+    module.load_state_dict(weights)

@@ -1,0 +1,43 @@
+"""The command line of a room: typer with our errors (where, problem, mend; exit code 1, no traceback)."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from harness.atomic import disk_error
+from harness.errors import SchoolyardError
+
+
+def app_for(room: str, text: str) -> typer.Typer:
+    """An empty app of a room; verbs are added with ``@app.command()``."""
+    return typer.Typer(
+        name=room, help=text, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )  # fmt: skip
+
+
+def run(app: typer.Typer, *, prog: str | None = None) -> None:
+    """Run the app; a SchoolyardError is printed and exits with 1, Ctrl-C with 130, a closed pipe with 141."""
+    try:
+        app(prog_name=prog or f"python -m {app.info.name}")
+    except SchoolyardError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        described = disk_error(error.filename or "a file", error)
+        if not isinstance(described, SchoolyardError):
+            raise
+        _fail(str(described))
+
+
+def _fail(text: str) -> None:
+    sys.stderr.write(f"ERROR {text}\n")
+    sys.exit(1)
