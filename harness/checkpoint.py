@@ -23,13 +23,16 @@ def save_checkpoint(path: str | os.PathLike[str], kind: str, state: dict[str, An
 def load_checkpoint(path: str | os.PathLike[str], kind: str, *, device: str = "cpu") -> dict[str, Any]:
     """The state that ``save_checkpoint`` wrote.  Raises CheckpointError: missing, damaged, unsafe, or another kind."""
     import pickle
+    import warnings
 
     import torch
 
     if not Path(path).is_file():
         raise CheckpointError(path, "no such checkpoint", mend="give the path of a trained model")
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns about a foreign pickle before it refuses it
+            content = torch.load(path, map_location=device, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
