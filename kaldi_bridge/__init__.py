@@ -1,0 +1,1 @@
+"""Kaldi files: data directories, tables, audio, features, models and transducers, and real Kaldi programs."""
