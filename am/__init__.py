@@ -1,0 +1,1 @@
+"""Acoustic models: features and alignments in, likelihoods, words and word error rates out."""

@@ -1,0 +1,12 @@
+"""python -m am: acoustic models, from features and alignments to word error rates."""
+
+from __future__ import annotations
+
+from am import verbs_train
+from harness.cli import app_for, run
+
+app = app_for("am", "Acoustic models: train on features and alignments, give likelihoods, decode and score.")
+verbs_train.register(app)
+
+if __name__ == "__main__":
+    run(app)

@@ -1,0 +1,108 @@
+"""Log-likelihoods of a trained model as Kaldi arks: log p(pdf | x) - log p(pdf), for latgen-faster-mapped or our decoder.
+
+The batch norm uses its running statistics, so an utterance's likelihoods do not depend on what it is batched with.
+A recurrent model that reads both ways needs an utterance whole; memory is that of the longest batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from am.chunks import plan_batches
+from am.dataset import FrameSet
+from am.models.hybrid import HybridModel, load_model
+from am.models.packing import Packing, unpack
+from harness.atomic import whole_dir
+from harness.errors import ModelError
+from harness.log import get_logger, progress
+
+log = get_logger("am")
+Output = Literal["loglikes", "posteriors"]
+BATCH_FRAMES = 20_000       # bounds the memory of a batch, whatever the lengths
+
+
+def check_inputs(path: Path, state: dict[str, Any], frames: FrameSet) -> None:
+    """Raise ModelError where the features are not what the model was trained on."""
+    trained, given = state["inputs"], frames.meta
+    if frames.dim != state["input_dim"]:
+        problem = f"takes {state['input_dim']} features a frame ({', '.join(trained['streams'])}), got {frames.dim}"
+        raise ModelError(path, problem, mend="prepare the same streams as in training")
+    for what, then, now in (
+        ("streams", list(trained["streams"]), list(given.streams)),
+        ("speaker normalisation", trained["speaker_norm"], given.speaker_norm),
+    ):
+        if then != now:
+            raise ModelError(path, f"was trained with {what} {then}, got {now}", mend="prepare the inputs as in training")
+
+
+@torch.no_grad()
+def forward_utterances(
+    model: HybridModel, frames: FrameSet, *, output: Output = "loglikes", batch_size: int = 8
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """(position of the utterance in the set, [frames, num_pdfs] natural logarithms), longest utterances first."""
+    device = model.log_priors.device
+    model.eval()
+    for batch in _bounded(plan_batches(frames.lengths, batch_size, 0.0, None), frames.lengths):
+        lengths = frames.lengths[batch]
+        packing = Packing.of(lengths.tolist(), directions=model.directions, device=device)
+        starts = np.cumsum(lengths) - lengths
+        flat = np.concatenate([frames.rows(frames.starts[i], frames.starts[i] + frames.lengths[i]) for i in batch])
+        rows = torch.from_numpy(flat).to(device)[packing.gather_rows(torch.from_numpy(starts).to(device))]
+        scores = model.log_likelihoods(rows, packing)
+        if output == "posteriors":
+            scores = scores + model.log_priors
+        for position, matrix in zip(batch, unpack(scores, packing), strict=True):
+            yield int(position), matrix.cpu().numpy()
+
+
+def _bounded(batches: list[NDArray[np.int64]], lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    for batch in batches:
+        size = max(1, BATCH_FRAMES // int(lengths[batch].max()))
+        yield from (batch[i : i + size] for i in range(0, len(batch), size))
+
+
+def forward_to_ark(
+    checkpoint: Path, frames: FrameSet, out: Path, *, jobs: int = 1, output: Output = "loglikes",
+    device: str = "cpu", force: bool = False,
+) -> int:  # fmt: skip
+    """Write out/loglikes.{1..jobs}.ark and .scp, and loglikes.scp of all; returns the number of utterances.
+
+    Utterances keep the order of the set within and across the arks.  Raises CheckpointError or ModelError where the
+    model does not fit the features.
+    """
+    from kaldi_bridge.tables import MatrixWriter
+
+    model, state = load_model(checkpoint, device=device)
+    check_inputs(checkpoint, state, frames)
+    parts = [part for part in np.array_split(np.arange(len(frames.utterances)), jobs) if len(part)]
+    done = 0
+    with whole_dir(out, force=force) as aside:
+        for number, part in enumerate(parts, 1):
+            chosen = frames.subset(part)
+            results = forward_utterances(model, chosen, output=output)
+            label = f"forward {number}/{len(parts)}"
+            scores = dict(progress(results, total=len(part), label=label))
+            with MatrixWriter(aside / f"{output}.{number}.ark", aside / f"{output}.{number}.scp", compress=False) as writer:
+                for position, utterance in enumerate(chosen.utterances):
+                    writer.write(utterance, scores[position])
+            done += len(scores)
+        _join_scp(aside, out, output, len(parts))
+    log.info("%s: %d utterances, %d pdfs -> %s", checkpoint, done, model.num_pdfs, out)
+    return done
+
+
+def _join_scp(aside: Path, out: Path, output: str, parts: int) -> None:
+    """The scp files name the final directory, and one scp names all utterances."""
+    joined = []
+    for number in range(1, parts + 1):
+        path = aside / f"{output}.{number}.scp"
+        text = path.read_text(encoding="utf-8").replace(f" {aside}/", f" {out.resolve()}/")
+        path.write_text(text, encoding="utf-8")
+        joined.append(text)
+    (aside / f"{output}.scp").write_text("".join(joined), encoding="utf-8")
