@@ -10,10 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from harness.atomic import write_whole
 from harness.errors import ModelError
 from kaldi_bridge.objects import MEND, ObjectReader, ObjectWriter, open_object
 
+IntArray = NDArray[np.int32]
 PDF_CLASS = -1  # the key under which an event holds the pdf class; keys >= 0 are positions in the window
 
 
@@ -89,6 +93,30 @@ class Tree:
             problem = f"has no leaf for the phones {list(window)} with pdf class {pdf_class}"
             raise ModelError("tree", problem, mend="use the tree and the lang directory of one training")
         return node.pdf
+
+    def pdfs(self, windows: IntArray, pdf_classes: IntArray) -> IntArray:
+        """`pdf` of many events at once: windows [events, context_width], pdf_classes [events]. Returns [events]."""
+        result = np.full(len(windows), -1, np.int32)
+        pending: list[tuple[Node | None, NDArray[np.int64]]] = [(self.root, np.arange(len(windows)))]
+        while pending:
+            node, events = pending.pop()
+            if not len(events):
+                continue
+            if isinstance(node, Leaf):
+                result[events] = node.pdf
+                continue
+            if node is None:
+                self.pdf(windows[events[0]].tolist(), int(pdf_classes[events[0]]))  # raises, naming the event
+                continue
+            values = pdf_classes[events] if node.key == PDF_CLASS else windows[events, node.key]
+            if isinstance(node, Split):
+                yes = np.isin(values, list(node.values))
+                pending += [(node.if_yes, events[yes]), (node.if_no, events[~yes])]
+                continue
+            for value in np.unique(values).tolist():
+                child = node.children[value] if 0 <= value < len(node.children) else None
+                pending.append((child, events[values == value]))
+        return result
 
     def pdfs_of(self, phone: int, pdf_class: int) -> set[int]:
         """Every pdf that `phone` in state `pdf_class` reaches, whatever its neighbours."""

@@ -1,0 +1,179 @@
+"""Training graphs: all ways to say one known transcript, as transition ids, for alignment (Kaldi's compile-train-graphs).
+
+The lexicon is composed with each transcript by a search over (state of L, words said); context, H, determinisation and
+minimisation are done with kaldifst, with one H for all utterances of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from harness.errors import ModelError
+from hmm.fst_operations import determinize_star, remove_input_symbols
+from hmm.h_transducer import add_self_loops, h_transducer
+from kaldi_bridge.fsts import FstArrays, from_kaldifst, read_fst, to_kaldifst
+from kaldi_bridge.models import TransitionModel, Tree
+
+MAX_STATES = 5_000_000  # of one utterance's graph in determinisation; a transcript of 1000 words needs some 20 000
+
+
+@dataclass
+class TrainingGraphs:
+    """Compiles transcripts of word ids to graphs over the transition ids of `model`.
+
+    lexicon: L.fst (without disambiguation symbols).  Scales 0, Kaldi's choice for stored graphs: alignment adds the
+    current transition probabilities (`transition_costs`).
+    """
+
+    lexicon: FstArrays
+    disambig_phones: Sequence[int]
+    tree: Tree
+    model: TransitionModel
+    transition_scale: float = 0.0
+    self_loop_scale: float = 0.0
+    _by_word: FstArrays = field(init=False, repr=False)  # the lexicon with the arcs of each state sorted by word
+
+    def __post_init__(self) -> None:
+        order = np.lexsort((self.lexicon.olabel, self.lexicon.sources()))
+        lexicon = self.lexicon
+        self._by_word = FstArrays(
+            lexicon.start, lexicon.finals, lexicon.offsets, lexicon.ilabel[order], lexicon.olabel[order],
+            lexicon.weight[order], lexicon.nextstate[order],
+        )  # fmt: skip
+
+    @classmethod
+    def from_lang(cls, lang_dir: str | Path, tree: Tree, model: TransitionModel, **scales: float) -> TrainingGraphs:
+        """With L.fst and phones/disambig.int of a lang directory."""
+        lang = Path(lang_dir)
+        disambig = [int(word) for word in (lang / "phones/disambig.int").read_text().split()]
+        return cls(read_fst(lang / "L.fst"), disambig, tree, model, **scales)
+
+    def compile(self, word_ids: Sequence[int]) -> FstArrays | None:
+        """The graph of one transcript; None if the lexicon has no path for it (a word without pronunciation)."""
+        return self.compile_batch([word_ids])[0]
+
+    def compile_batch(self, transcripts: Sequence[Sequence[int]]) -> list[FstArrays | None]:
+        """The graphs of many transcripts, in their order: a batch shares one H and is faster than one by one."""
+        import kaldifst
+
+        number_of: dict[tuple[int, ...], int] = {(): 0}
+        contexts = [self._with_context(words, number_of) for words in transcripts]
+        h, disambig = h_transducer([list(window) for window in number_of], self.tree, self.model, self.transition_scale)
+        left = to_kaldifst(h)
+        kaldifst.arcsort(left, "olabel")
+        graphs: list[FstArrays | None] = []
+        for clg in contexts:
+            graphs.append(None if clg is None else self._finish(left, clg, disambig))
+        return graphs
+
+    def _with_context(self, words: Sequence[int], number_of: dict[tuple[int, ...], int]) -> FstArrays | None:
+        """C o L o transcript, its windows numbered through all utterances by `number_of`."""
+        import kaldifst
+
+        lg = compose_with_words(self._by_word, np.asarray(words, np.int32))
+        if lg.num_states == 0:
+            return None
+        right = to_kaldifst(lg)
+        kaldifst.arcsort(right, "ilabel")
+        tree = self.tree
+        clg, windows = kaldifst.compose_context(
+            disambig_syms=list(self.disambig_phones), context_width=tree.context_width, central_position=tree.central_position,
+            ifst=right,
+        )  # fmt: skip
+        shared = np.array([number_of.setdefault(tuple(window), len(number_of)) for window in windows], np.int32)
+        fst = from_kaldifst(clg)
+        fst.ilabel = shared[fst.ilabel]
+        return fst
+
+    def _finish(self, h: object, clg: FstArrays, disambig: list[int]) -> FstArrays | None:
+        import kaldifst
+
+        right = to_kaldifst(clg)
+        kaldifst.arcsort(right, "ilabel")
+        graph = kaldifst.compose(h, right)
+        if graph.num_states == 0 or graph.start < 0:
+            return None
+        determinize_star(graph, MAX_STATES, "training graph")
+        if disambig:
+            graph = to_kaldifst(remove_input_symbols(from_kaldifst(graph), disambig))
+        kaldifst.minimize_encoded(graph)
+        return add_self_loops(from_kaldifst(graph), self.model, self.self_loop_scale)
+
+
+def compose_with_words(lexicon: FstArrays, words: NDArray[np.int32]) -> FstArrays:
+    """The paths of the lexicon that say exactly `words`, trimmed; without states if there is none.
+
+    lexicon: arcs of each state sorted by output label.
+    """
+    start, finals, offsets, ilabel, olabel, weight, nextstate = _compose_with_words(
+        lexicon.start, lexicon.finals, lexicon.offsets, lexicon.ilabel, lexicon.olabel, lexicon.weight, lexicon.nextstate, words
+    )  # fmt: skip
+    return FstArrays(int(start), finals, offsets, ilabel, olabel, weight, nextstate)
+
+
+@njit(cache=True, nogil=True)
+def _compose_with_words(first, finals, offsets, ilabel, olabel, weight, nextstate, words):  # type: ignore[no-untyped-def]
+    """Breadth-first over pairs (state, words said), numbered as they are found; then only those that reach an end are kept."""
+    number = dict()
+    number[np.int64(first) * (len(words) + 1)] = np.int64(0)
+    pairs = [np.int64(first) * (len(words) + 1)]
+    sources, arcs, targets = [np.int64(0)], [np.int64(0)], [np.int64(0)]
+    sources.clear()
+    arcs.clear()
+    targets.clear()
+    done = 0
+    while done < len(pairs):
+        state, said = pairs[done] // (len(words) + 1), pairs[done] % (len(words) + 1)
+        low, high = offsets[state], offsets[state + 1]
+        for wanted in (np.int32(0), words[said] if said < len(words) else np.int32(0)):
+            if wanted == 0 and said < len(words) and words[said] == 0:
+                pass
+            arc = low + np.searchsorted(olabel[low:high], wanted)
+            while arc < high and olabel[arc] == wanted:
+                pair = np.int64(nextstate[arc]) * (len(words) + 1) + said + (1 if wanted else 0)
+                if pair not in number:
+                    number[pair] = np.int64(len(pairs))
+                    pairs.append(pair)
+                sources.append(np.int64(done))
+                arcs.append(np.int64(arc))
+                targets.append(number[pair])
+                arc += 1
+            if said == len(words):
+                break
+        done += 1
+    states, count = len(pairs), len(arcs)
+    useful = np.zeros(states, np.bool_)
+    final = np.full(states, np.inf, np.float32)
+    for k in range(states):
+        if pairs[k] % (len(words) + 1) == len(words):
+            final[k] = finals[pairs[k] // (len(words) + 1)]
+            useful[k] = final[k] != np.inf
+    changed = True
+    while changed:
+        changed = False
+        for k in range(count - 1, -1, -1):
+            if useful[targets[k]] and not useful[sources[k]]:
+                useful[sources[k]] = changed = True
+    new = np.cumsum(useful) - 1
+    kept = 0
+    for k in range(count):
+        kept += useful[sources[k]] and useful[targets[k]]
+    out_offsets = np.zeros(np.sum(useful) + 1, np.int64)
+    columns = np.empty((3, kept), np.int32)
+    costs = np.empty(kept, np.float32)
+    place = 0
+    for k in range(count):  # sources come in ascending order
+        if useful[sources[k]] and useful[targets[k]]:
+            columns[0, place], columns[1, place], columns[2, place] = ilabel[arcs[k]], olabel[arcs[k]], new[targets[k]]
+            costs[place] = weight[arcs[k]]
+            out_offsets[new[sources[k]] + 1] += 1
+            place += 1
+    out_offsets = np.cumsum(out_offsets)
+    begin = 0 if len(useful) and useful[0] else -1
+    return begin, final[useful], out_offsets, columns[0].copy(), columns[1].copy(), costs, columns[2].copy()
