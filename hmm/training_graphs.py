@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -86,12 +87,14 @@ class TrainingGraphs:
             disambig_syms=list(self.disambig_phones), context_width=tree.context_width, central_position=tree.central_position,
             ifst=right,
         )  # fmt: skip
-        shared = np.array([number_of.setdefault(tuple(window), len(number_of)) for window in windows], np.int32)
         fst = from_kaldifst(clg)
+        shared = np.zeros(len(windows), np.int32)
+        for label in set(fst.ilabel.tolist()):  # a window may be listed and not be used: that of a disambiguation symbol
+            shared[label] = number_of.setdefault(tuple(windows[label]), len(number_of))
         fst.ilabel = shared[fst.ilabel]
         return fst
 
-    def _finish(self, h: object, clg: FstArrays, disambig: list[int]) -> FstArrays | None:
+    def _finish(self, h: Any, clg: FstArrays, disambig: list[int]) -> FstArrays | None:
         import kaldifst
 
         right = to_kaldifst(clg)
@@ -100,10 +103,31 @@ class TrainingGraphs:
         if graph.num_states == 0 or graph.start < 0:
             return None
         determinize_star(graph, MAX_STATES, "training graph")
-        if disambig:
+        if disambig and not _blank_start_arcs(graph, disambig, clg):
             graph = to_kaldifst(remove_input_symbols(from_kaldifst(graph), disambig))
         kaldifst.minimize_encoded(graph)
         return add_self_loops(from_kaldifst(graph), self.model, self.self_loop_scale)
+
+
+def _blank_start_arcs(graph: Any, disambig: list[int], clg: FstArrays) -> bool:
+    """Removes the disambiguation symbol that starts a triphone graph, in place; False if the graph has others too.
+
+    Without disambiguation symbols in L, the only one that context adds stands before the first phone.
+    """
+    import kaldifst
+
+    first = slice(int(clg.offsets[clg.start]), int(clg.offsets[clg.start + 1]))
+    if first.start != 0 or len(set(clg.ilabel[first])) != 1 or (clg.ilabel == clg.ilabel[0]).sum() != first.stop:
+        return False
+    if (clg.nextstate == clg.start).any() or len(disambig) != 1:
+        return False
+    arcs = [(arc.ilabel, arc.olabel, float(arc.weight.value), arc.nextstate) for arc in kaldifst.ArcIterator(graph, graph.start)]
+    if any(arc[0] != disambig[0] for arc in arcs):
+        return False
+    graph.delete_arcs(graph.start, len(arcs))
+    for _, olabel, cost, target in arcs:
+        graph.add_arc(graph.start, kaldifst.StdArc(ilabel=0, olabel=olabel, weight=cost, nextstate=target))
+    return True
 
 
 def compose_with_words(lexicon: FstArrays, words: NDArray[np.int32]) -> FstArrays:
@@ -132,8 +156,6 @@ def _compose_with_words(first, finals, offsets, ilabel, olabel, weight, nextstat
         state, said = pairs[done] // (len(words) + 1), pairs[done] % (len(words) + 1)
         low, high = offsets[state], offsets[state + 1]
         for wanted in (np.int32(0), words[said] if said < len(words) else np.int32(0)):
-            if wanted == 0 and said < len(words) and words[said] == 0:
-                pass
             arc = low + np.searchsorted(olabel[low:high], wanted)
             while arc < high and olabel[arc] == wanted:
                 pair = np.int64(nextstate[arc]) * (len(words) + 1) + said + (1 if wanted else 0)
