@@ -278,7 +278,7 @@ def check_failures(where: str, result: Alignments, max_failed: float) -> None:
 
 
 def equal_alignment(graph: FstArrays, frames: int, seed: int, utt: str, *, tries: int = 10) -> np.ndarray | None:
-    """A random path through the graph with its states' self-loops repeated to `frames`; None if none is short enough."""
+    """A random path through the graph, self-loops repeated to fill `frames`; None if none is short enough."""
     rng = rng_for(seed, "equal alignment", utt)
     sources = graph.sources()
     is_loop = (graph.nextstate == sources) & (graph.ilabel > 0)

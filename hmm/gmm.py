@@ -68,7 +68,7 @@ class GmmStats:
 
 @njit(cache=True, nogil=True, fastmath=LOOSE)
 def _exponent(feats, t, means_invvars, inv_vars, g):  # type: ignore[no-untyped-def]
-    """The part of Gaussian g's log likelihood that depends on frame t, float32 (indexed in 2-D: slices would cost more)."""
+    """What depends on frame t in Gaussian g's log likelihood, float32 (indexed in 2-D: slices would cost more)."""
     total = np.float32(0.0)
     for d in range(feats.shape[1]):
         total += feats[t, d] * (means_invvars[g, d] - np.float32(0.5) * inv_vars[g, d] * feats[t, d])
@@ -186,6 +186,25 @@ def accumulate(
     )
     stats.frames = len(feats)
     return stats
+
+
+@njit(cache=True, nogil=True)
+def _all_posteriors(feats, begin, end, gconsts, means_invvars, inv_vars, out):  # type: ignore[no-untyped-def]
+    gamma = np.empty(end - begin)
+    for t in range(feats.shape[0]):
+        posteriors(feats, t, begin, end, gconsts, means_invvars, inv_vars, gamma)
+        for k in range(end - begin):
+            out[t, k] = gamma[k]
+
+
+def gaussian_posteriors(am: AmDiagGmm, feats: np.ndarray, pdf: int) -> np.ndarray:
+    """Posteriors of the Gaussians of one pdf, float32 [frames, Gaussians of the pdf]."""
+    begin, end = int(am.offsets[pdf]), int(am.offsets[pdf + 1])
+    out = np.empty((len(feats), end - begin), np.float32)
+    _all_posteriors(
+        np.ascontiguousarray(feats, np.float32), begin, end, am.gconsts, am.means_invvars, am.inv_vars, out
+    )
+    return out
 
 
 def update(am: AmDiagGmm, stats: GmmStats, config: UpdateConfig | None = None) -> AmDiagGmm:
