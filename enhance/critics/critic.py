@@ -1,0 +1,24 @@
+"""What every critic promises: scores, and the inner layers that led to them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """scores: one tensor a part of the critic, any shape; high is real.  layers: inner activations, to be matched."""
+
+    scores: list[Tensor]
+    layers: list[Tensor]
+
+
+class Critic(nn.Module, ABC):
+    """Tells clean speech from a generator's output."""
+
+    @abstractmethod
+    def forward(self, samples: Tensor, noisy: Tensor) -> Opinion:
+        """samples: the speech under test, noisy: what the generator was given; both [batch, samples]."""

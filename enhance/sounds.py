@@ -1,0 +1,131 @@
+"""Speech and noise held in memory: one long row of samples, and where each utterance or file lies in it.
+
+Training draws its crops from there, on whatever device the row lies.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harness.errors import AudioError
+from harness.seed import rng_for
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".sph", ".opus", ".mp3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sounds:
+    """names: utterance ids or files, unique.  groups: the speaker, or the file itself.  samples: float32, one after the
+    other.  starts, lengths, powers: of each name; power is the mean square (of active frames, for speech)."""
+
+    names: tuple[str, ...]
+    groups: tuple[str, ...]
+    samples: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    powers: np.ndarray
+
+    def subset(self, keep: Iterable[int]) -> Sounds:
+        """Only these indices; the samples are shared."""
+        index = np.array(sorted(keep), dtype=np.int64)
+        return Sounds(
+            names=tuple(self.names[i] for i in index), groups=tuple(self.groups[i] for i in index),
+            samples=self.samples, starts=self.starts[index], lengths=self.lengths[index], powers=self.powers[index],
+        )  # fmt: skip
+
+
+def gather(items: Iterable[tuple[str, str, np.ndarray]], *, where: str, active: bool, sample_rate: int) -> Sounds:
+    """Put (name, group, samples) together.  active: measure power over active frames only, as for speech.
+
+    Raises AudioError for samples that are not finite, and if there is nothing at all; silent ones are left out.
+    """
+    from enhance.speech_level import active_power
+
+    names, groups, pieces, powers = [], [], [], []
+    silent = 0
+    for name, group, samples in items:
+        if not np.isfinite(samples).all():
+            problem = "holds samples that are not finite"
+            raise AudioError(f"{where}: {name}", problem, mend="remove or repair this recording")
+        power = 0.0 if not len(samples) else float(
+            active_power(samples, sample_rate) if active else np.mean(np.square(samples, dtype=np.float64))
+        )  # fmt: skip
+        if power <= 1e-12:
+            silent += 1
+            continue
+        names.append(name)
+        groups.append(group)
+        pieces.append(samples.astype(np.float32, copy=False))
+        powers.append(power)
+    if not names:
+        problem = f"holds no usable audio ({silent} silent)" if silent else "holds no audio"
+        raise AudioError(where, problem, mend="give a place with recordings")
+    if silent:
+        from harness.log import get_logger
+
+        get_logger("enhance").warning("%s: %d silent recordings left out", where, silent)
+    lengths = np.array([len(piece) for piece in pieces], dtype=np.int64)
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    return Sounds(
+        names=tuple(names), groups=tuple(groups), samples=np.concatenate(pieces), starts=starts, lengths=lengths,
+        powers=np.array(powers),
+    )  # fmt: skip
+
+
+def noise_files(directory: str | os.PathLike[str]) -> list[Path]:
+    """Every audio file below a directory, sorted by its path in it.  Raises AudioError if there is none."""
+    root = Path(directory)
+    if not root.is_dir():
+        raise AudioError(root, "no such noise directory", mend="give a directory with noise recordings")
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+    if not files:
+        mend = f"put recordings there ({', '.join(suffix[1:] for suffix in AUDIO_SUFFIXES)})"
+        raise AudioError(root, "the noise directory holds no audio files", mend=mend)
+    return files
+
+
+def read_sound(path: Path, sample_rate: int) -> np.ndarray:
+    """A mono recording as float32 [samples] in [-1, 1].  Raises AudioError: unreadable, stereo, another rate, empty."""
+    import soundfile
+
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise AudioError(path, f"cannot be read as audio ({error})", mend="remove or replace this file") from error
+    if rate != sample_rate:
+        raise AudioError(path, f"has {rate} Hz, not {sample_rate}", mend=f"resample it to {sample_rate} Hz")
+    if samples.shape[1] != 1:
+        raise AudioError(path, f"has {samples.shape[1]} channels", mend="extract one channel")
+    if not len(samples):
+        raise AudioError(path, "holds no samples", mend="remove this file")
+    if not np.isfinite(samples).all():
+        raise AudioError(path, "holds samples that are not finite", mend="remove or repair this recording")
+    return samples[:, 0]
+
+
+def load_noise(directory: str | os.PathLike[str], sample_rate: int) -> Sounds:
+    """All noise below a directory."""
+    root = Path(directory)
+    items = ((str(path.relative_to(root)),) * 2 + (read_sound(path, sample_rate),) for path in noise_files(root))
+    return gather(items, where=str(root), active=False, sample_rate=sample_rate)
+
+
+def hold_out(sounds: Sounds, share: float, seed: int, purpose: str) -> tuple[Sounds, Sounds]:
+    """Split by group (speaker, file) into the kept and the held-out part, fixed by seed and the groups' names.
+
+    share: of the groups, at least one and not all.  Raises AudioError if there is a single group only.
+    """
+    groups = sorted(set(sounds.groups))
+    if len(groups) < 2:
+        raise AudioError(purpose, "needs at least two speakers (or noise files) to hold one out", mend="give more data")
+    order = sorted(groups, key=lambda group: rng_for(seed, purpose, group).random())
+    count = min(max(1, round(share * len(groups))), len(groups) - 1)
+    held = set(order[:count])
+    kept = [index for index, group in enumerate(sounds.groups) if group not in held]
+    out = [index for index, group in enumerate(sounds.groups) if group in held]
+    return sounds.subset(kept), sounds.subset(out)

@@ -1,0 +1,125 @@
+"""The verbs that make models: pack-clean, train, export-builtin, models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    out: Annotated[Path, typer.Option(help="run directory to write or resume")],
+    noise: Annotated[Path, typer.Option(help="directory of noise recordings")],
+    data: Annotated[Path | None, typer.Option(help="Kaldi data directory of clean speech")] = None,
+    pack: Annotated[Path | None, typer.Option(help="packed clean speech (pack-clean) instead of --data")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML with what differs from the defaults")] = None,
+    override: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, dotted; may be given again")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto")] = "auto",
+    max_minutes: Annotated[float | None, typer.Option(help="end by then, the rate decayed")] = None,
+    tensorboard: Annotated[bool, typer.Option(help="also write TensorBoard files")] = False,
+    force: Annotated[bool, typer.Option(help="start anew where a run with other settings stands")] = False,
+) -> None:
+    """Train a generator (and its critic) on clean speech mixed with noise as it goes."""
+    import shutil
+
+    from enhance.settings import load_settings
+    from enhance.sounds import load_noise
+    from enhance.train import Trainer
+    from harness.log import get_logger
+
+    settings = load_settings(config, override or [])
+    rate = settings.generator.sample_rate
+    noises = load_noise(noise, rate)
+    speech = _clean_speech(data, pack, rate)
+    minutes = [len(sounds.samples) / rate / 60 for sounds in (speech, noises)]
+    get_logger("enhance").info(
+        "%d utterances (%.1f min), %d noises (%.1f min)", len(speech.names), minutes[0], len(noises.names), minutes[1]
+    )
+    if force and out.exists():
+        shutil.rmtree(out)
+    trainer = Trainer(
+        settings, speech, noises, out, device=pick_device(device), max_minutes=max_minutes, tensorboard=tensorboard
+    )
+    typer.echo(f"best generator: {trainer.run()}")
+
+
+def pack_clean(
+    data: Annotated[Path, typer.Option(help="Kaldi data directory of clean speech")],
+    out: Annotated[Path, typer.Option(help="directory to write")],
+    shard_minutes: Annotated[float, typer.Option(help="speech a FLAC file; 30 minutes are about 35 MB")] = 30.0,
+    sample_rate: Annotated[int, typer.Option(help="Hz")] = 16000,
+    force: Annotated[bool, typer.Option(help="replace an existing pack")] = False,
+) -> None:
+    """Pack clean speech into a few FLAC files, to train on a machine without the corpus."""
+    from enhance.pack import pack_speech
+
+    count = pack_speech(
+        _utterances(data, sample_rate), out, sample_rate=sample_rate, shard_minutes=shard_minutes, force=force
+    )
+    typer.echo(f"packed {count} utterances into {out}")
+
+
+def export_builtin(
+    checkpoint: Annotated[Path, typer.Option(help="best.pt of a run")],
+    out: Annotated[Path, typer.Option(help="safetensors file to write")] = Path("enhance/builtin/compact.safetensors"),
+) -> None:
+    """Write a generator as safetensors, the form of the built-in weights."""
+    from enhance.weights import export_generator
+
+    export_generator(checkpoint, out)
+    typer.echo(f"wrote {out} ({out.stat().st_size / 1e6:.2f} MB)")
+
+
+def models() -> None:
+    """List generators, objectives and critics."""
+    from enhance.critics import CRITICS
+    from enhance.models import MODELS
+    from enhance.objectives import OBJECTIVES
+
+    for title, table in (("models", MODELS), ("objectives", OBJECTIVES), ("critics", CRITICS)):
+        typer.echo(f"{title}:")
+        for name, (_, made) in table.items():
+            first_line = (__import__(made.__module__, fromlist=["x"]).__doc__ or "").strip().splitlines()[0]
+            typer.echo(f"  {name:12s} {first_line}")
+
+
+def pick_device(name: str) -> str:
+    """cpu or cuda; auto takes what is there.  Raises ConfigError where cuda is asked for and missing."""
+    import torch
+
+    from harness.errors import ConfigError
+
+    match name:
+        case "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        case "cpu":
+            return "cpu"
+        case "cuda":
+            if not torch.cuda.is_available():
+                raise ConfigError("--device cuda", "this torch sees no GPU", mend="take --device cpu")
+            return "cuda"
+        case _:
+            raise ConfigError(f"--device {name}", "must be cpu, cuda or auto", mend="choose one of them")
+
+
+def _clean_speech(data: Path | None, pack: Path | None, rate: int):  # type: ignore[no-untyped-def]
+    from enhance.pack import read_pack
+    from enhance.sounds import gather
+    from harness.errors import ConfigError
+
+    if (data is None) == (pack is None):
+        raise ConfigError("enhance train", "needs either --data or --pack", mend="give one of the two")
+    items = _utterances(data, rate) if data is not None else read_pack(pack, rate)  # type: ignore[arg-type]
+    return gather(items, where=str(data or pack), active=True, sample_rate=rate)
+
+
+def _utterances(data: Path, rate: int):  # type: ignore[no-untyped-def]
+    """(utterance, speaker, samples) of a data directory."""
+    from kaldi_bridge.audio import read_utterances
+
+    from kaldi_bridge.data_dir import DataDir
+
+    directory = DataDir.read(data)
+    for utterance, samples in read_utterances(directory, sample_rate=rate):
+        yield utterance, directory.utt2spk[utterance], samples
