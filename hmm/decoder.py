@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import DecodeError, ModelError
-from hmm.lattice import sort_topologically
 from hmm.token_passing import EPSILON_LOOP, NO_TOKENS, pass_tokens
 from kaldi_bridge.fsts import read_fst
-from kaldi_bridge.lattices import Lattice
+from kaldi_bridge.lattice_arrays import Lattice, sort_topologically
 from kaldi_bridge.models import TransitionModel
 
 
@@ -39,7 +38,8 @@ class DecodeConfig:
             raise ValueError("beam, lattice_beam and acoustic_scale must be positive")
         if self.max_active < 2 or not 0 <= self.min_active <= self.max_active:
             raise ValueError(
-                f"need 0 <= min_active <= max_active >= 2, got min_active {self.min_active}, max_active {self.max_active}"
+                "need 0 <= min_active <= max_active >= 2, "
+                f"got min_active {self.min_active}, max_active {self.max_active}"
             )
         if self.prune_interval < 1 or not 0 < self.prune_scale < 1:
             raise ValueError("need prune_interval >= 1 and 0 < prune_scale < 1")
@@ -82,7 +82,7 @@ class DecodingGraph:
 
     @classmethod
     def read(cls, path: str | Path, transitions: TransitionModel) -> DecodingGraph:
-        """HCLG.fst, or the graph directory that holds it.  Raises ModelError where it is damaged or of another model."""
+        """HCLG.fst, or the graph directory that holds it.  Raises ModelError where it does not fit the model."""
         path = Path(path)
         path = path / "HCLG.fst" if path.is_dir() else path
         if not path.is_file():
@@ -132,7 +132,7 @@ def decode(
     status, frame, *result = pass_tokens(graph.arrays, loglikes, _options(config))
     if status == NO_TOKENS:
         problem = f"no token survives frame {frame} of {len(loglikes)}"
-        raise DecodeError(utterance, problem, mend="decode with a wider --beam; see whether graph and model belong together")
+        raise DecodeError(utterance, problem, mend="decode with a wider --beam; do graph and model belong together?")
     if status == EPSILON_LOOP:
         problem = f"the graph {graph.where} has an epsilon loop of negative cost"
         raise DecodeError(utterance, problem, mend="make the graph again; its weights are damaged")

@@ -6,7 +6,7 @@ lattice-add-penalty --word-ins-penalty=P | lattice-best-path` of Kaldi.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from harness.errors import DecodeError
-from kaldi_bridge.lattices import CompactLattice, Lattice
+from kaldi_bridge.lattice_arrays import CompactLattice, Lattice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,77 +25,6 @@ class Path:
     transition_ids: NDArray[np.int32]
     graph_cost: float
     acoustic_cost: float
-
-
-@njit(cache=True, nogil=True)
-def _topological_order(arc_start, target, start):
-    """New number of each state by depth-first search from the start; -1 if unreachable, all -2 where there is a cycle."""
-    states = len(arc_start) - 1
-    rank = np.full(states, -1, np.int32)
-    color = np.zeros(states, np.int8)  # 1 on the path, 2 done
-    stack = np.empty(states, np.int32)
-    next_arc = arc_start[:-1].copy()
-    stack[0], depth, done = start, 1, 0
-    color[start] = 1
-    while depth > 0:
-        s = stack[depth - 1]
-        if next_arc[s] == arc_start[s + 1]:
-            color[s] = 2
-            rank[s] = done  # finished first comes last
-            done += 1
-            depth -= 1
-            continue
-        d = target[next_arc[s]]
-        next_arc[s] += 1
-        if color[d] == 1:
-            rank[:] = -2
-            return rank, 0
-        if color[d] == 0:
-            color[d] = 1
-            stack[depth] = d
-            depth += 1
-    for s in range(states):
-        if rank[s] >= 0:
-            rank[s] = done - 1 - rank[s]
-    return rank, done
-
-
-def _arc_start(source: NDArray[np.int32], states: int) -> NDArray[np.int64]:
-    return np.concatenate(([0], np.cumsum(np.bincount(source, minlength=states)))).astype(np.int64)
-
-
-def sort_topologically(lattice: Lattice, *, start: int = 0) -> Lattice:
-    """The same lattice, states numbered in topological order from the start, unreachable ones left out.
-
-    Raises DecodeError where the lattice has a cycle.
-    """
-    order, rank = topological_arcs(lattice.source, lattice.target, lattice.num_states, start)
-    states = np.argsort(rank[rank >= 0], kind="stable")
-    states = np.flatnonzero(rank >= 0)[states]
-    return Lattice(
-        source=rank[lattice.source[order]],
-        target=rank[lattice.target[order]],
-        transition_id=lattice.transition_id[order],
-        word=lattice.word[order],
-        graph_cost=lattice.graph_cost[order],
-        acoustic_cost=lattice.acoustic_cost[order],
-        final_graph=lattice.final_graph[states],
-        final_acoustic=lattice.final_acoustic[states],
-        reached_final=lattice.reached_final,
-    )
-
-
-def topological_arcs(
-    source: NDArray[np.int32], target: NDArray[np.int32], states: int, start: int
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """(order of the arcs by new source state, new number of each state, -1 where unreachable)."""
-    by_source = np.argsort(source, kind="stable")
-    rank, _ = _topological_order(_arc_start(source, states), target[by_source], start)
-    if states and rank[start] < 0:
-        raise DecodeError("lattice", "the lattice has a cycle", mend="decode again; Kaldi's lattices are acyclic")
-    new_source = rank[source[by_source]]
-    order = by_source[np.argsort(new_source, kind="stable")]
-    return order[np.count_nonzero(new_source < 0) :], rank
 
 
 @njit(cache=True, nogil=True)
