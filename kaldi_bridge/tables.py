@@ -1,0 +1,358 @@
+"""Kaldi's archives (ark) and their indexes (scp): matrices, compressed matrices, vectors, integer vectors.
+
+Matrices go through kaldiio, which only this file imports; integer vectors (alignments) are read here, fast.  A table is
+named by a path (``feats.scp``, ``trans.1``, ``ali.1.gz``) or by a Kaldi specifier (``scp:feats.scp``, ``ark:gunzip -c
+ali.1.gz |``).  Every file written appears only when whole.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import re
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.atomic import write_whole
+from harness.errors import TableError
+from kaldi_bridge.extended_names import kind_of, open_place, place_of, run_pipe
+from kaldi_bridge.text_tables import read_text_table, text_lines
+
+Array = NDArray[Any]
+SPEECH_FEATURE = 2  # kaldiio's (and Kaldi's) number of the compression that copy-feats --compress=true uses
+TWO_BYTE_AUTO = 3  # ... and of the one it uses for matrices of at most 8 rows
+_RANGE = re.compile(r"\[(?P<rows>[0-9:]*)(?:,(?P<cols>[0-9:]*))?\]$")
+
+
+# ---- names
+
+
+def split_specifier(name: str | os.PathLike[str]) -> tuple[str, str]:
+    """("ark" or "scp", extended file name) of a specifier or a bare path (``*.scp`` is an index, the rest archives)."""
+    text = os.fspath(name).strip()
+    head, colon, rest = text.partition(":")
+    options = head.split(",")
+    if colon and options[0] in ("ark", "scp") and all(len(option) <= 2 for option in options[1:]):
+        return options[0], rest.strip()
+    return ("scp" if text.endswith(".scp") else "ark"), text
+
+
+def numbered_files(directory: str | os.PathLike[str], stem: str, suffix: str = "") -> list[Path]:
+    """``stem.1suffix, stem.2suffix, ...`` as the jobs of one stage left them; none, or a gap, raises TableError."""
+    found = {}
+    for path in Path(directory).glob(f"{stem}.*{suffix}"):
+        number = path.name[len(stem) + 1 : len(path.name) - len(suffix)]
+        if number.isdigit():
+            found[int(number)] = path
+    wanted = Path(directory) / f"{stem}.1{suffix}"
+    if not found:
+        raise TableError(wanted, "no such file", mend="run the stage that makes it")
+    if sorted(found) != list(range(1, len(found) + 1)):
+        raise TableError(directory, f"{stem}.N{suffix}: parts {sorted(found)} have a gap", mend="rerun that stage")
+    return [found[number] for number in sorted(found)]
+
+
+def open_archive(name: str | os.PathLike[str]) -> IO[bytes]:
+    """A stream over an archive: path, ``*.gz``, or pipe."""
+    _, rest = split_specifier(name)
+    if kind_of(rest) == "pipe":
+        return io.BytesIO(run_pipe(rest, error=TableError, may_be_empty=True))
+    with open_place(rest, error=TableError) as probe:  # says what is missing
+        packed = probe.read(2) == b"\x1f\x8b"
+    if packed:
+        return io.BufferedReader(gzip.open(rest, "rb"), 1 << 20)  # type: ignore[arg-type]
+    return open(rest, "rb")
+
+
+# ---- matrices and vectors
+
+
+def read_matrix_scp(name: str | os.PathLike[str]) -> MatrixTable:
+    """The matrices (or vectors) of an scp: a mapping {key: float32 array}, each read when asked for."""
+    kind, rest = split_specifier(name)
+    if kind != "scp":
+        raise TableError(rest, "is not an scp", mend="give an .scp file or scp:NAME")
+    if kind_of(rest) != "pipe":
+        return MatrixTable(read_text_table(rest, TableError), rest)
+    lines = run_pipe(rest, error=TableError, may_be_empty=True).decode().splitlines()
+    return MatrixTable(dict(line.split(None, 1) for line in lines), rest)
+
+
+class MatrixTable(Mapping[str, Array]):
+    """{key: array} over extended file names; keeps the last archive open, so that reading in file order is fast."""
+
+    def __init__(self, places: Mapping[str, str], source: str = "scp") -> None:
+        self.places, self.source = places, source
+        self._open: tuple[str, int, IO[bytes]] | None = None
+
+    def __getitem__(self, key: str) -> Array:
+        where = f"{self.source}: {key}"
+        name = self.places[key].strip()
+        bounds = _RANGE.search(name)
+        if bounds:
+            name = name[: bounds.start()]
+        value = self._read(name, where)
+        return _cut(value, bounds["rows"], bounds["cols"], where) if bounds else value
+
+    def _read(self, name: str, where: str) -> Array:
+        place = place_of(name)
+        if place is None:
+            return read_matrix(name, where=where)
+        path, offset = place
+        if self._open is None or self._open[:2] != (path, os.getpid()):  # a forked worker opens its own
+            self.close()
+            with open_place(path, error=TableError, where=where):
+                self._open = path, os.getpid(), open(path, "rb")  # noqa: SIM115
+        stream = self._open[2]
+        stream.seek(offset)
+        return _parse_matrix(stream, where)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.places
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"places": self.places, "source": self.source, "_open": None}
+
+    def close(self) -> None:
+        """Close the archive that is held open."""
+        if self._open is not None:
+            self._open[2].close()
+            self._open = None
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def read_matrix(name: str | os.PathLike[str], *, where: str = "") -> Array:
+    """One matrix or vector from a file, place or pipe (global CMVN, final.mat, a line of an scp)."""
+    text = os.fspath(name)
+    if kind_of(text) == "pipe":
+        return _parse_matrix(io.BytesIO(run_pipe(text, error=TableError, where=where)), where or text)
+    with open_place(text, error=TableError, where=where) as stream:
+        return _parse_matrix(stream, where or text)
+
+
+def write_matrix(path: str | os.PathLike[str], matrix: Array) -> None:
+    """One float32 matrix (or vector) as a file of its own, as Kaldi's final.mat."""
+    with write_whole(path, "wb") as stream:
+        _write_value(stream, np.asarray(matrix, np.float32), compress=False)
+
+
+def read_matrix_ark(name: str | os.PathLike[str]) -> Iterator[tuple[str, Array]]:
+    """Yield (key, array) in the order of an archive: path, .gz or pipe, binary or text."""
+    if split_specifier(name)[0] == "scp":
+        yield from read_matrix_scp(name).items()
+        return
+    where = split_specifier(name)[1]
+    with open_archive(name) as stream:
+        while (key := _read_key(stream, where)) is not None:
+            yield key, _parse_matrix(stream, f"{where}: {key}")
+
+
+class MatrixWriter:
+    """Write matrices or vectors into an archive, with an index if asked for.  Both appear when the block ends well.
+
+    ark: archive; scp: index or None.  compress: as copy-feats --compress=true.  The index names ``ark`` as given.
+    """
+
+    def __init__(
+        self, ark: str | os.PathLike[str], scp: str | os.PathLike[str] | None = None, *, compress: bool = False
+    ) -> None:
+        self.ark, self.scp, self.compress = os.fspath(ark), scp, compress
+        self.index: dict[str, str] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> MatrixWriter:
+        self._stack.__enter__()
+        self._stream = self._stack.enter_context(write_whole(self.ark, "wb"))
+        return self
+
+    def write(self, key: str, value: Array) -> None:
+        """Add one entry.  float64 stays float64 (as CMVN statistics), all else becomes float32.
+
+        Raises TableError for a key with blanks, a key written before, and NaN or infinity.
+        """
+        if not key or any(letter.isspace() for letter in key):
+            raise TableError(self.ark, f"key {key!r} is empty or has blanks", mend="rename the utterance")
+        if key in self.index:
+            raise TableError(self.ark, f"key {key} written twice", mend="make the keys unique")
+        array = np.asarray(value)
+        array = np.ascontiguousarray(array, np.float64 if array.dtype == np.float64 else np.float32)
+        if not np.isfinite(array).all():
+            raise TableError(f"{self.ark}: {key}", "the matrix has NaN or infinite values", mend="check its input")
+        self._stream.write(key.encode() + b" ")
+        self.index[key] = f"{self.ark}:{self._stream.tell()}"
+        _write_value(self._stream, array, self.compress)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        closed = self._stack.__exit__(kind, error, trace)
+        if error is None and self.scp is not None:
+            with write_whole(self.scp) as stream:
+                stream.writelines(f"{key} {place}\n" for key, place in self.index.items())
+        return closed
+
+
+def _write_value(stream: IO[bytes], array: Array, compress: bool) -> None:
+    from kaldiio.matio import write_array
+
+    method = None
+    if compress and array.ndim == 2 and array.size:
+        method = SPEECH_FEATURE if len(array) > 8 else TWO_BYTE_AUTO
+    if array.ndim == 2 and array.shape[0] == 0:  # Kaldi's empty matrix has no columns
+        array = np.zeros((0, 0), array.dtype)
+    write_array(stream, array.astype(np.float32) if method else array, compression_method=method)
+
+
+def _parse_matrix(stream: IO[bytes], where: str) -> Array:
+    from kaldiio.matio import read_kaldi
+
+    try:
+        value = read_kaldi(stream)
+    except Exception as error:  # kaldiio answers damage with whatever its slicing raises
+        problem = f"not a whole Kaldi matrix or vector ({type(error).__name__}: {error})"
+        mend = "the archive is truncated or the offset is of another one: remake it"
+        raise TableError(where, problem, mend=mend) from error
+    if not isinstance(value, np.ndarray):
+        raise TableError(where, "holds audio, not a matrix", mend="give a feature archive")
+    return value
+
+
+def _cut(value: Array, rows: str, cols: str | None, where: str) -> Array:
+    """Kaldi's ``[0:9,2:5]``: ends are included; an end past the last row is an error."""
+
+    def bounds(text: str, size: int) -> slice:
+        if text in ("", ":"):
+            return slice(None)
+        first, _, last = text.partition(":")
+        if not (first and last) or not int(first) <= int(last) < size:
+            raise TableError(where, f"range {text} does not fit {size} entries", mend="correct the range in the scp")
+        return slice(int(first), int(last) + 1)
+
+    cut = value[bounds(rows, value.shape[0])]
+    return cut[:, bounds(cols, value.shape[1])] if cols else cut
+
+
+def _read_key(stream: IO[bytes], where: str) -> str | None:
+    """The next key; None at the end of the archive.  Leaves the stream after the blank that follows it."""
+    letters = bytearray()
+    while letter := stream.read(1):
+        if letter in b" \t":
+            if letters:
+                break
+        elif letter not in b"\r\n" or letters:
+            letters += letter
+            if letter == b"\n":  # a key without a value
+                break
+    if not letter and letters:
+        raise TableError(where, f"ends inside the key {bytes(letters)!r}", mend="the archive is truncated: remake it")
+    return letters.decode() if letters else None
+
+
+# ---- integer vectors: alignments
+
+
+def read_int_vectors(name: str | os.PathLike[str]) -> dict[str, NDArray[np.int32]]:
+    """All of an archive of integer vectors {key: int32 [n]}: path, .gz or pipe, binary or text."""
+    where = split_specifier(name)[1]
+    try:
+        with open_archive(name) as stream:
+            data = stream.read()
+    except (EOFError, gzip.BadGzipFile, OSError) as error:
+        raise TableError(where, f"cannot be read ({error})", mend="the archive is truncated: remake it") from error
+    start = data.find(b" ")
+    binary = data[start + 1 : start + 3] == b"\0B"
+    return _binary_int_vectors(data, where) if binary else _text_int_vectors(data, where)
+
+
+def _binary_int_vectors(data: bytes, where: str) -> dict[str, NDArray[np.int32]]:
+    """``key \\0B \\4 size (\\4 value)*``, back to back."""
+    element = np.dtype([("size", "i1"), ("value", "<i4")])
+    vectors: dict[str, NDArray[np.int32]] = {}
+    position = 0
+    while position < len(data):
+        blank = data.find(b" ", position)
+        if blank < 0 or data[blank + 1 : blank + 4] != b"\0B\4" or blank + 8 > len(data):
+            raise TableError(where, f"no integer vector at byte {position}", mend="it is truncated or of another kind")
+        key = data[position:blank].decode()
+        (count,) = struct.unpack_from("<i", data, blank + 4)
+        position = blank + 8 + 5 * count
+        if count < 0 or position > len(data):
+            raise TableError(f"{where}: {key}", "the archive ends inside this vector", mend="remake the archive")
+        cells = np.frombuffer(data, element, count, blank + 8)
+        if count and not (cells["size"] == 4).all():
+            raise TableError(f"{where}: {key}", "is no vector of 32-bit integers", mend="give an archive of alignments")
+        vectors[key] = np.ascontiguousarray(cells["value"], np.int32)
+    return vectors
+
+
+def _text_int_vectors(data: bytes, where: str) -> dict[str, NDArray[np.int32]]:
+    vectors: dict[str, NDArray[np.int32]] = {}
+    for number, line in enumerate(data.splitlines(), start=1):
+        key, *values = line.split()
+        try:
+            vectors[key.decode()] = np.array([int(value) for value in values], np.int32)
+        except ValueError as error:
+            raise TableError(f"{where}:{number}", f"expected integers ({error})", mend="give alignments") from error
+    return vectors
+
+
+def write_int_vectors(
+    path: str | os.PathLike[str], items: Mapping[str, Array] | Iterable[tuple[str, Array]], *, text: bool = False
+) -> None:
+    """Write integer vectors as an archive, binary or text, packed if the name ends in .gz; the same bytes each time."""
+    pairs = items.items() if isinstance(items, Mapping) else items
+    with write_whole(path, "wb") as stream:
+        if os.fspath(path).endswith(".gz"):
+            with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0, compresslevel=6) as packed:
+                _put_int_vectors(packed, pairs, text)
+        else:
+            _put_int_vectors(stream, pairs, text)
+
+
+def _put_int_vectors(stream: Any, pairs: Iterable[tuple[str, Array]], text: bool) -> None:
+    for key, values in pairs:
+        array = np.asarray(values)
+        if text:
+            stream.write(f"{key} {' '.join(map(str, array.tolist()))} \n".encode())
+            continue
+        cells = np.empty(len(array), np.dtype([("size", "i1"), ("value", "<i4")]))
+        cells["size"], cells["value"] = 4, array
+        stream.write(key.encode() + b" \0B\4" + struct.pack("<i", len(array)) + cells.tobytes())
+
+
+# ---- text tables of numbers
+
+
+def read_number_table(path: str | os.PathLike[str]) -> dict[str, float]:
+    """{key: number} of a text table (utt2num_frames, utt2dur, spk2warp)."""
+    numbers = {}
+    for number, line in text_lines(path, TableError):
+        parts = line.split()
+        try:
+            numbers[parts[0]] = float(parts[1])
+        except (IndexError, ValueError) as error:
+            problem = f"expected 'key number', got {line.strip()!r}"
+            raise TableError(f"{os.fspath(path)}:{number}", problem, mend="make the table again") from error
+    return numbers
+
+
+__all__ = [
+    "MatrixTable", "MatrixWriter", "numbered_files", "open_archive", "read_int_vectors", "read_matrix",
+    "read_matrix_ark", "read_matrix_scp", "read_number_table", "split_specifier", "write_int_vectors", "write_matrix",
+]  # fmt: skip
