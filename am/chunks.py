@@ -58,7 +58,7 @@ def plan_batches(
         keys = keys * (1 + jitter * rng.uniform(-1, 1, len(lengths)))
     order = np.argsort(-keys, kind="stable")
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    if len(batches) > 1 and lengths[batches[-1]].sum() < 2:      # a batch norm needs two frames
+    if len(batches) > 1 and lengths[batches[-1]].sum() < 2:  # a batch norm needs two frames
         batches[-2:] = [np.concatenate(batches[-2:])]
     batches = [batch[np.argsort(-lengths[batch], kind="stable")] for batch in batches]
     return batches if rng is None else [batches[i] for i in rng.permutation(len(batches))]

@@ -15,26 +15,26 @@ class TrainConfig:
     """How the model is trained; the defaults are pytorch-kaldi's for the Li-GRU on fMLLR features."""
 
     seed: int = 4234
-    threads: int = 1               # CPU threads; two on busy cores were ten times slower than one
+    threads: int = 1  # CPU threads; two on busy cores were ten times slower than one
     epochs: int = 24
-    batch_size: int = 8            # sequences
-    batch_jitter: float = 0.07     # share by which lengths are blurred before sorting
-    start_frames: int = 100        # longest sequence of the first epoch; 0 trains on whole utterances at once
-    growth: float = 2.0            # of the longest sequence, each epoch
-    max_frames: int = 1000         # longest sequence of all; 0 is no limit
+    batch_size: int = 8  # sequences
+    batch_jitter: float = 0.07  # share by which lengths are blurred before sorting
+    start_frames: int = 100  # longest sequence of the first epoch; 0 trains on whole utterances at once
+    growth: float = 2.0  # of the longest sequence, each epoch
+    max_frames: int = 1000  # longest sequence of all; 0 is no limit
     optimizer: Literal["rmsprop", "adam"] = "rmsprop"
     rate: float = 4.0e-4
     schedule: Literal["newbob", "linear"] = "newbob"
-    newbob_factor: float = 0.5     # newbob: the rate is multiplied by this ...
+    newbob_factor: float = 0.5  # newbob: the rate is multiplied by this ...
     newbob_threshold: float = 0.001  # ... when the dev error fell by less than this share of itself
-    linear_hold: float = 0.5       # linear: share of the training at the full rate ...
-    linear_final: float = 0.03     # ... before a straight line down to this share of it
-    clip: float = 5.0              # largest norm of the gradient
-    phone_weight: float = 1.0      # of the phone head's cross entropy
+    linear_hold: float = 0.5  # linear: share of the training at the full rate ...
+    linear_final: float = 0.03  # ... before a straight line down to this share of it
+    clip: float = 5.0  # largest norm of the gradient
+    phone_weight: float = 1.0  # of the phone head's cross entropy
     best_by: Literal["error", "loss"] = "error"  # of the pdfs, on the development set
-    patience: int = 6              # epochs without a new best before training stops; 0 never stops early
-    dev_speakers: int = 6          # held out of the training set where no development set is given
-    tensorboard: bool = False      # scalars for TensorBoard, where it is installed, beside metrics.jsonl
+    patience: int = 6  # epochs without a new best before training stops; 0 never stops early
+    dev_speakers: int = 6  # held out of the training set where no development set is given
+    tensorboard: bool = False  # scalars for TensorBoard, where it is installed, beside metrics.jsonl
 
     def __post_init__(self) -> None:
         for name in ("threads", "epochs", "batch_size", "dev_speakers"):

@@ -30,10 +30,10 @@ Storage = Literal["float32", "float16", "uint8"]
 class FrameMeta:
     """What must agree between sets that one model sees."""
 
-    streams: tuple[str, ...]        # what the feature columns are, as "fmllr:40"
-    speaker_norm: str               # "mean_variance", "mean" or "none", applied already
-    num_pdfs: int = 0               # 0: no targets
-    phones: tuple[str, ...] = ()    # position-free phone of each phone target
+    streams: tuple[str, ...]  # what the feature columns are, as "fmllr:40"
+    speaker_norm: str  # "mean_variance", "mean" or "none", applied already
+    num_pdfs: int = 0  # 0: no targets
+    phones: tuple[str, ...] = ()  # position-free phone of each phone target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +42,12 @@ class FrameSet:
 
     meta: FrameMeta
     utterances: tuple[str, ...]
-    speakers: tuple[str, ...]               # of each utterance
-    lengths: NDArray[np.int64]              # [utterances] frames
-    features: NDArray[np.generic]           # [frames, dim] float32, float16 or uint8
+    speakers: tuple[str, ...]  # of each utterance
+    lengths: NDArray[np.int64]  # [utterances] frames
+    features: NDArray[np.generic]  # [frames, dim] float32, float16 or uint8
     low: NDArray[np.float32] | None = None  # [dim] value of a stored 0 (uint8 only)
     step: NDArray[np.float32] | None = None  # [dim] value of one stored unit (uint8 only)
-    pdfs: NDArray[np.int16] | None = None   # [frames]
+    pdfs: NDArray[np.int16] | None = None  # [frames]
     phones: NDArray[np.int16] | None = None  # [frames]
 
     @property
@@ -71,13 +71,13 @@ class FrameSet:
         return rows if self.low is None or self.step is None else rows * self.step + self.low
 
     def stored_as(self, storage: Storage) -> FrameSet:
-        """The same set with its features in another form; uint8 keeps each column's range within 5 deviations."""
+        """The same set with its features in another form; uint8 keeps each column's range within 6 deviations."""
         if storage == str(self.features.dtype):
             return self
         values = self.rows(0, self.frames)
         if storage != "uint8":
             return _with(self, features=values.astype(storage), low=None, step=None)
-        centre, spread = values.mean(0), 5 * values.std(0)
+        centre, spread = values.mean(0), 6 * values.std(0)
         low = np.maximum(values.min(0), centre - spread).astype(np.float32)
         high = np.minimum(values.max(0), centre + spread)
         step = np.maximum((high - low) / 255, 1e-12).astype(np.float32)
@@ -132,7 +132,9 @@ class FrameSet:
                 arrays = {name: content[name] for name in content.files}
             names = json.loads(arrays.pop("text").tobytes().decode())
         except FileNotFoundError:
-            raise TableError(path, "no such packed data set", mend="make it with 'am pack', or check the path") from None
+            raise TableError(
+                path, "no such packed data set", mend="make it with 'am pack', or check the path"
+            ) from None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError) as error:
             raise TableError(path, f"is not a packed data set ({error})", mend=mend) from error
         if names.get("format") != FORMAT:
@@ -140,7 +142,9 @@ class FrameSet:
         meta = {key: tuple(value) if isinstance(value, list) else value for key, value in names["meta"].items()}
         lengths = arrays.pop("lengths").astype(np.int64)
         if lengths.sum() != len(arrays["features"]):
-            raise TableError(path, f"has {len(arrays['features'])} frames where its utterances say {lengths.sum()}", mend=mend)
+            raise TableError(
+                path, f"has {len(arrays['features'])} frames where its utterances say {lengths.sum()}", mend=mend
+            )
         return cls(
             meta=FrameMeta(**meta),
             utterances=tuple(names["utterances"]),

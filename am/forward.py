@@ -1,4 +1,4 @@
-"""Log-likelihoods of a trained model as Kaldi arks: log p(pdf | x) - log p(pdf), for latgen-faster-mapped or our decoder.
+"""Log-likelihoods of a trained model as Kaldi arks, log p(pdf | x) - log p(pdf), for any Kaldi decoder.
 
 The batch norm uses its running statistics, so an utterance's likelihoods do not depend on what it is batched with.
 A recurrent model that reads both ways needs an utterance whole; memory is that of the longest batch.
@@ -24,7 +24,7 @@ from harness.log import get_logger, progress
 
 log = get_logger("am")
 Output = Literal["loglikes", "posteriors"]
-BATCH_FRAMES = 20_000       # bounds the memory of a batch, whatever the lengths
+BATCH_FRAMES = 20_000  # bounds the memory of a batch, whatever the lengths
 
 
 def check_inputs(path: Path, state: dict[str, Any], frames: FrameSet) -> None:
@@ -38,7 +38,9 @@ def check_inputs(path: Path, state: dict[str, Any], frames: FrameSet) -> None:
         ("speaker normalisation", trained["speaker_norm"], given.speaker_norm),
     ):
         if then != now:
-            raise ModelError(path, f"was trained with {what} {then}, got {now}", mend="prepare the inputs as in training")
+            raise ModelError(
+                path, f"was trained with {what} {then}, got {now}", mend="prepare the inputs as in training"
+            )
 
 
 @torch.no_grad()
@@ -88,7 +90,9 @@ def forward_to_ark(
             results = forward_utterances(model, chosen, output=output)
             label = f"forward {number}/{len(parts)}"
             scores = dict(progress(results, total=len(part), label=label))
-            with MatrixWriter(aside / f"{output}.{number}.ark", aside / f"{output}.{number}.scp", compress=False) as writer:
+            with MatrixWriter(
+                aside / f"{output}.{number}.ark", aside / f"{output}.{number}.scp", compress=False
+            ) as writer:
                 for position, utterance in enumerate(chosen.utterances):
                     writer.write(utterance, scores[position])
             done += len(scores)

@@ -34,7 +34,7 @@ class InputConfig:
     """How features are prepared and how many utterances may be missing."""
 
     speaker_norm: Literal["mean_variance", "mean", "none"] = "mean_variance"  # after all streams are joined
-    max_lost: float = 0.05          # share of utterances without features or alignment that is still accepted
+    max_lost: float = 0.05  # share of utterances without features or alignment that is still accepted
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_lost < 1:
@@ -45,19 +45,19 @@ class InputConfig:
 class Source:
     """One data dir and what belongs to it."""
 
-    data: Path                      # Kaldi data dir with feats.scp
-    ali: Path | None = None         # directory with ali.N.gz and final.mdl; None: no targets
-    fmllr: Path | None = None       # directory with trans.N; None: the base stream is feats.scp as it is
-    gmm: Path | None = None         # directory with final.mat, cmvn_opts, splice_opts; None: fmllr or the one above it
-    lang: Path | None = None        # directory with phones.txt; None: ali
-    extra: tuple[Path, ...] = ()    # data dirs of further streams, appended column-wise
+    data: Path  # Kaldi data dir with feats.scp
+    ali: Path | None = None  # directory with ali.N.gz and final.mdl; None: no targets
+    fmllr: Path | None = None  # directory with trans.N; None: the base stream is feats.scp as it is
+    gmm: Path | None = None  # directory with final.mat, cmvn_opts, splice_opts; None: fmllr or the one above it
+    lang: Path | None = None  # directory with phones.txt; None: ali
+    extra: tuple[Path, ...] = ()  # data dirs of further streams, appended column-wise
 
 
 def read_frames(source: Source, config: InputConfig, *, storage: Storage = "float16") -> FrameSet:
     """Features (and targets, where source.ali is given) of every utterance of a data dir.
 
     Raises AlignmentError where more than config.max_lost of the utterances have none or where frames disagree with an
-    alignment; TableError or ModelError for files that are missing or do not fit.  What is left out is counted and named.
+    alignment; TableError or ModelError for files that are missing or do not fit.  What is left out is named.
     """
     from kaldi_bridge.data_dir import DataDir
 
@@ -115,7 +115,9 @@ def _join(utterance: str, columns: list[Matrix], source: Source) -> Matrix:
         raise AlignmentError(source.data, problem, mend="make all streams with the same frame shift and snip-edges")
     joined = np.concatenate(columns, 1) if len(columns) > 1 else columns[0]
     if not np.isfinite(joined).all():
-        raise AlignmentError(source.data, f"utterance {utterance} has features that are not numbers", mend="make its features again")
+        raise AlignmentError(
+            source.data, f"utterance {utterance} has features that are not numbers", mend="make its features again"
+        )
     return joined.astype(np.float32, copy=False)
 
 
@@ -142,9 +144,9 @@ def _normalise(kept: list[tuple[str, Matrix]], speakers: Mapping[str, str], conf
 class Targets:
     """Alignments and what their transition ids mean."""
 
-    alignments: Mapping[str, NDArray[np.int32]]   # utterance -> [frames] transition ids
-    pdf_of: NDArray[np.int64]                     # [transition ids + 1]
-    phone_of: NDArray[np.int64]                   # [transition ids + 1] index into phones
+    alignments: Mapping[str, NDArray[np.int32]]  # utterance -> [frames] transition ids
+    pdf_of: NDArray[np.int64]  # [transition ids + 1]
+    phone_of: NDArray[np.int64]  # [transition ids + 1] index into phones
     num_pdfs: int
     phones: tuple[str, ...]
 
@@ -154,8 +156,9 @@ def read_targets(ali: Path, lang: Path | None = None) -> Targets:
 
     lang: where phones.txt is, if not in the directory itself.  Raises AlignmentError or ModelError.
     """
-    from kaldi_bridge.models import read_model
     from kaldi_bridge.tables import read_int_vectors
+
+    from kaldi_bridge.models import read_model
 
     transitions, _ = read_model(ali / "final.mdl")
     alignments: dict[str, NDArray[np.int32]] = {}
@@ -184,8 +187,9 @@ def numbered(directory: Path, stem: str, suffix: str) -> list[Path]:
     Raises AlignmentError where one is missing.
     """
     jobs = directory / "num_jobs"
-    found = {int(path.name[len(stem) + 1 : len(path.name) - len(suffix)]): path for path in directory.glob(f"{stem}.*{suffix}")
-             if re.fullmatch(rf"{stem}\.\d+{re.escape(suffix)}", path.name)}  # fmt: skip
+    pattern = re.compile(rf"{stem}\.(\d+){re.escape(suffix)}")
+    matches = [(pattern.fullmatch(path.name), path) for path in directory.glob(f"{stem}.*")]
+    found = {int(match[1]): path for match, path in matches if match}
     wanted = int(jobs.read_text()) if jobs.is_file() else max(found, default=1)
     missing = [number for number in range(1, wanted + 1) if number not in found]
     if missing:
@@ -203,7 +207,9 @@ def read_phones(lang: Path | None, ali: Path) -> dict[str, int]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         fields = line.split()
         if len(fields) != 2 or not fields[1].isdigit():
-            raise TableError(f"{path}:{number}", f"expected '<phone> <number>', got {line!r}", mend="make the lang dir again")
+            raise TableError(
+                f"{path}:{number}", f"expected '<phone> <number>', got {line!r}", mend="make the lang dir again"
+            )
         symbols[fields[0]] = int(fields[1])
     return symbols
 
@@ -251,7 +257,9 @@ class FeatureStream:
 
         self.name, self.dim = name, 0
         if not (path / "feats.scp").is_file():
-            raise TableError(path / "feats.scp", "no such file", mend="make the features first ('kaldi_bridge features')")
+            raise TableError(
+                path / "feats.scp", "no such file", mend="make the features first ('kaldi_bridge features')"
+            )
         self.features = read_matrix_scp(path / "feats.scp")
 
     def read(self, utterance: str) -> Matrix | None:
@@ -263,7 +271,9 @@ class FeatureStream:
 
     def _sized(self, matrix: Matrix) -> Matrix:
         if self.dim not in (0, matrix.shape[1]):
-            raise TableError(self.name, f"mixes features of {self.dim} and {matrix.shape[1]} columns", mend="make them again")
+            raise TableError(
+                self.name, f"mixes features of {self.dim} and {matrix.shape[1]} columns", mend="make them again"
+            )
         self.dim = matrix.shape[1]
         return matrix
 
@@ -298,7 +308,11 @@ class FmllrStream(FeatureStream):
         rows = np.asarray(self.features[utterance], dtype=np.float32)
         if self.use_cmvn:
             rows = apply_cmvn(rows, self.cmvn[speaker], self.norm_vars)
-        rows = add_deltas(rows) if self.projection is None else _affine(splice(rows, self.left, self.right), self.projection)
+        rows = (
+            add_deltas(rows)
+            if self.projection is None
+            else _affine(splice(rows, self.left, self.right), self.projection)
+        )
         return self._sized(_affine(rows, transform))
 
 
@@ -324,7 +338,9 @@ def _cmvn_options(path: Path) -> tuple[bool, bool]:
     options = _options(path)
     unknown = options.keys() - {"norm-vars", "norm-means", "utt2spk"}
     if unknown:
-        raise ModelError(path, f"unknown option --{sorted(unknown)[0]}", mend="retrain with --norm-means and --norm-vars only")
+        raise ModelError(
+            path, f"unknown option --{sorted(unknown)[0]}", mend="retrain with --norm-means and --norm-vars only"
+        )
     return options.get("norm-vars", "false") == "true", options.get("norm-means", "true") == "true"
 
 

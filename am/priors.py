@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 class PriorConfig:
     """How rare pdfs are kept from winning by division through almost nothing."""
 
-    smoothing: float = 1.0     # frames added to every pdf's count; an unseen pdf would have a prior of 0 else
-    floor: float = 1.0e-6      # least prior, before the sum is made 1 again
+    smoothing: float = 1.0  # frames added to every pdf's count; an unseen pdf would have a prior of 0 else
+    floor: float = 1.0e-6  # least prior, before the sum is made 1 again
 
     def __post_init__(self) -> None:
         if self.smoothing < 0 or self.floor < 0 or self.smoothing + self.floor == 0:

@@ -39,16 +39,22 @@ MAY_CHANGE = {"threads", "tensorboard", "patience"}  # settings of train that a 
 class EpochMetrics:
     """One line of metrics.jsonl; losses in nats a frame, errors in percent of frames."""
 
-    epoch: int                # from 1
-    rate: float               # learning rate at the epoch's end
-    max_frames: int           # longest sequence, 0 for no limit
-    train_loss: float         # pdf + weight * phone
+    epoch: int  # from 1
+    rate: float  # learning rate at the epoch's end
+    max_frames: int  # longest sequence, 0 for no limit
+    train_loss: float  # pdf + weight * phone
     train_pdf_error: float
     dev_pdf_loss: float
     dev_pdf_error: float
     dev_phone_error: float
-    clipped_steps: int        # steps whose gradient was longer than train.clip
-    seconds: float            # wall time of the epoch, evaluation included
+    clipped_steps: int  # steps whose gradient was longer than train.clip
+    seconds: float  # wall time of the epoch, evaluation included
+
+    def summary(self) -> str:
+        """The epoch in one line."""
+        train = f"train loss {self.train_loss:.3f}, pdf error {self.train_pdf_error:.2f} %"
+        dev = f"dev loss {self.dev_pdf_loss:.3f}, pdf error {self.dev_pdf_error:.2f} %"
+        return f"{train}; {dev}, phone error {self.dev_phone_error:.2f} %; rate {self.rate:.2e}; {self.seconds:.0f} s"
 
 
 class FrameBank:
@@ -59,7 +65,8 @@ class FrameBank:
         self.low = None if frames.low is None else torch.from_numpy(frames.low).to(device)
         self.step = None if frames.step is None else torch.from_numpy(frames.step).to(device)
         self.pdfs, self.phones = (
-            None if targets is None else torch.from_numpy(targets).to(device) for targets in (frames.pdfs, frames.phones)
+            None if targets is None else torch.from_numpy(targets).to(device)
+            for targets in (frames.pdfs, frames.phones)
         )
         self.device = device
 
@@ -72,12 +79,19 @@ class FrameBank:
 
     def targets(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """[frames] pdf and phone of these rows of the set."""
-        assert self.pdfs is not None and self.phones is not None
+        assert self.pdfs is not None
+        assert self.phones is not None
         return self.pdfs[index].long(), self.phones[index].long()
 
 
 def train_model(
-    config: AcousticConfig, train_set: FrameSet, dev_set: FrameSet, out: Path, *, device: str = "cpu", force: bool = False
+    config: AcousticConfig,
+    train_set: FrameSet,
+    dev_set: FrameSet,
+    out: Path,
+    *,
+    device: str = "cpu",
+    force: bool = False,
 ) -> list[EpochMetrics]:
     """Train into out/{best.pt, last.pt, metrics.jsonl, config.yaml}; goes on where a killed run stopped.
 
@@ -97,7 +111,12 @@ def train_model(
         run.epoch()
     best = run.best()
     if best is not None:
-        log.info("best epoch %d: dev pdf error %.2f %%, phone error %.2f %%", best.epoch, best.dev_pdf_error, best.dev_phone_error)
+        log.info(
+            "best epoch %d: dev pdf error %.2f %%, phone error %.2f %%",
+            best.epoch,
+            best.dev_pdf_error,
+            best.dev_phone_error,
+        )
     return run.history
 
 
@@ -126,7 +145,7 @@ class _Run:
         self._set_statistics()
         self.model.to(device)
         self.optimizer = _optimizer(config.train, self.model)
-        self.rate = config.train.rate                        # newbob's current rate
+        self.rate = config.train.rate  # newbob's current rate
         self.train_bank, self.dev_bank = FrameBank(train_set, device), FrameBank(dev_set, device)
 
     def _set_statistics(self) -> None:
@@ -141,7 +160,8 @@ class _Run:
         """The sizes of the two sets."""
         sets = (("train", self.train_set), ("dev", self.dev_set))
         return "; ".join(
-            f"{name}: {len(one.utterances)} utterances, {len(set(one.speakers))} speakers, {one.frames} frames" for name, one in sets
+            f"{name}: {len(one.utterances)} utterances, {len(set(one.speakers))} speakers, {one.frames} frames"
+            for name, one in sets
         )
 
     # -- epochs ------------------------------------------------------------------------------------------------------
@@ -199,33 +219,33 @@ class _Run:
         )
         self._newbob()
         self.save()
-        log.info(
-            "epoch %d/%d: train loss %.3f, pdf error %.2f %%; dev loss %.3f, pdf error %.2f %%, phone error %.2f %%; rate %.2e; %.0f s",
-            number + 1, settings.epochs, loss, error, dev_loss, dev_error, dev_phone_error, self.history[-1].rate,
-            self.history[-1].seconds,
-        )  # fmt: skip
+        log.info("epoch %d/%d: %s", number + 1, settings.epochs, self.history[-1].summary())
 
     def _train_batches(self, number: int, sequences: Sequences, batches: list[np.ndarray]) -> tuple[float, float, int]:
         settings, parameters = self.config.train, list(self.model.parameters())
-        totals = torch.zeros(3, dtype=torch.float64, device=self.device)     # loss * frames, wrong frames, clipped steps
+        totals = torch.zeros(3, dtype=torch.float64, device=self.device)  # loss * frames, wrong frames, clipped steps
         frames = 0
         self.model.train()
         label = f"epoch {number + 1}/{settings.epochs}"
         for step, batch in enumerate(progress(batches, label=label, unit="batch")):
             self._set_rate(number + step / len(batches))
-            rows, index, packing = self.train_bank.batch(sequences.starts[batch], sequences.lengths[batch], self.model.directions)
+            rows, index, packing = self.train_bank.batch(
+                sequences.starts[batch], sequences.lengths[batch], self.model.directions
+            )
             pdfs, phones = self.train_bank.targets(index)
             logits = self.model(rows, packing)
             loss, _, _ = hybrid_loss(logits, pdfs, phones, settings.phone_weight)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
-            if self.device.type == "cpu" or step % 10 == 9 or step + 1 == len(batches):   # a check waits for a GPU
+            if self.device.type == "cpu" or step % 10 == 9 or step + 1 == len(batches):  # a check waits for a GPU
                 self._refuse_nan(loss, norm, number, step)
             self.optimizer.step()
             with torch.no_grad():
                 wrong = (logits[0].argmax(1) != pdfs).sum()
-                totals += torch.stack([loss.detach().double() * len(rows), wrong.double(), (norm > settings.clip).double()])
+                totals += torch.stack(
+                    [loss.detach().double() * len(rows), wrong.double(), (norm > settings.clip).double()]
+                )
             frames += len(rows)
         loss_sum, wrong_frames, clipped = totals.tolist()
         return loss_sum / frames, 100 * wrong_frames / frames, int(clipped)
@@ -235,7 +255,8 @@ class _Run:
             return
         where = f"epoch {number + 1}, batch {step + 1}"
         problem = f"loss is {loss.item():g} and the gradient's norm {norm.item():g}"
-        mend = f"lower train.rate (now {self.config.train.rate:g}) or train.clip (now {self.config.train.clip:g}), then run again"
+        settings = self.config.train
+        mend = f"lower train.rate (now {settings.rate:g}) or train.clip (now {settings.clip:g}), then run again"
         raise TrainingError(where, problem, mend=mend)
 
     @torch.no_grad()
@@ -260,7 +281,9 @@ class _Run:
         settings = self.config.train
         rate = self.rate
         if settings.schedule == "linear":
-            rate = settings.rate * linear_share(epochs_done / settings.epochs, settings.linear_hold, settings.linear_final)
+            rate = settings.rate * linear_share(
+                epochs_done / settings.epochs, settings.linear_hold, settings.linear_final
+            )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
@@ -319,9 +342,11 @@ class _Run:
             raise TrainingError(path, "was trained on other data", mend=mend)
         free = set(MAY_CHANGE)
         if self.config.train.schedule == "newbob":
-            free.add("epochs")                                # the linear schedule would have been another
+            free.add("epochs")  # the linear schedule would have been another
         now, then = to_plain(self.config), state["config"]
-        changed = [f"{section}.{key}" for section, key in _differences(now, then) if section != "train" or key not in free]
+        changed = [
+            f"{section}.{key}" for section, key in _differences(now, then) if section != "train" or key not in free
+        ]
         if changed:
             raise TrainingError(path, f"was trained with another {', '.join(changed)}", mend=mend)
 
@@ -358,7 +383,9 @@ def _write_scalars(out: Path, metrics: EpochMetrics) -> None:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise TrainingError("train.tensorboard", "TensorBoard is not installed", mend="install it, or set it false") from error
+        raise TrainingError(
+            "train.tensorboard", "TensorBoard is not installed", mend="install it, or set it false"
+        ) from error
     with SummaryWriter(str(out / "tensorboard"), purge_step=metrics.epoch) as writer:
         for name, value in asdict(metrics).items():
             writer.add_scalar(name, value, metrics.epoch)

@@ -18,7 +18,9 @@ DataOption = Annotated[Path, typer.Option("--data", help="Kaldi data dir with fe
 DataOptions = Annotated[Paths | None, typer.Option("--data", help="Kaldi data dir; repeat for several sets")]
 AliOption = Annotated[Path | None, typer.Option("--ali", help="directory with ali.N.gz and final.mdl")]
 FmllrOption = Annotated[Path | None, typer.Option("--fmllr", help="directory with trans.N; default: plain feats.scp")]
-GmmOption = Annotated[Path | None, typer.Option("--gmm", help="directory with final.mat and splice_opts; default: --fmllr or above it")]
+GmmOption = Annotated[
+    Path | None, typer.Option("--gmm", help="directory with final.mat and splice_opts; default: --fmllr or above it")
+]
 LangOption = Annotated[Path | None, typer.Option("--lang", help="lang dir with phones.txt; default: --ali")]
 ExtraOption = Annotated[Paths | None, typer.Option("--extra", help="data dir of a further feature stream, appended")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="a file of cfg/am; default: the paper's Li-GRU")]
@@ -56,7 +58,9 @@ def pack(
     frames = read_frames(source, _load(config, set_).inputs, storage=storage)  # type: ignore[arg-type]
     frames.save(out)
     size = out.stat().st_size / 2**20
-    get_logger("am").info("%s: %d utterances, %d frames of %d, %.1f MiB", out, len(frames.utterances), frames.frames, frames.dim, size)
+    get_logger("am").info(
+        "%s: %d utterances, %d frames of %d, %.1f MiB", out, len(frames.utterances), frames.frames, frames.dim, size
+    )
 
 
 def train(
@@ -95,7 +99,9 @@ def train(
     if dev_data is not None:
         dev_sets.append(_read(settings, dev_data, ali=dev_ali, fmllr=dev_fmllr, gmm=gmm, lang=lang))
         dev_names.append(str(dev_data))
-    train_set, dev_set = (whole, merge(dev_sets, dev_names)) if dev_sets else hold_out(whole, settings.train.dev_speakers)
+    train_set, dev_set = (
+        (whole, merge(dev_sets, dev_names)) if dev_sets else hold_out(whole, settings.train.dev_speakers)
+    )
     train_model(settings, train_set, dev_set, out, device=device, force=force)
 
 
@@ -189,7 +195,9 @@ def _read(settings: AcousticConfig, data: Path, **places: Any) -> FrameSet:
     from am.inputs import Source, read_frames
 
     if places.get("ali") is None:
-        raise SchoolyardError(data, "has no alignments given", mend="give --ali DIR for each --data (--dev-ali for --dev-data)")
+        raise SchoolyardError(
+            data, "has no alignments given", mend="give --ali DIR for each --data (--dev-ali for --dev-data)"
+        )
     return read_frames(Source(data=data, **places), settings.inputs)
 
 

@@ -18,9 +18,9 @@ class GRUConfig:
     """Size of the GRU trunk; five layers of 550 per direction, so that only the cell differs from the Li-GRU."""
 
     layers: int = 5
-    units: int = 550             # per direction
+    units: int = 550  # per direction
     bidirectional: bool = True
-    dropout: float = 0.2         # between layers
+    dropout: float = 0.2  # between layers
 
     def __post_init__(self) -> None:
         if self.layers < 1 or self.units < 1:

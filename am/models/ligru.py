@@ -24,11 +24,11 @@ class LiGRUConfig:
     """Size and regularisation of the Li-GRU trunk."""
 
     layers: int = 5
-    units: int = 550               # per direction, as in the paper
+    units: int = 550  # per direction, as in the paper
     bidirectional: bool = True
-    tied_directions: bool = True   # one W, U and batch norm for both directions, as the authors' code does
-    dropout: float = 0.2           # of the candidate; one mask per sequence, the same at every step
-    norm_momentum: float = 0.05    # of the batch norm's running statistics
+    tied_directions: bool = True  # one W, U and batch norm for both directions, as the authors' code does
+    dropout: float = 0.2  # of the candidate; one mask per sequence, the same at every step
+    norm_momentum: float = 0.05  # of the batch norm's running statistics
 
     def __post_init__(self) -> None:
         if self.layers < 1 or self.units < 1:
@@ -47,12 +47,12 @@ class LiGRULayer(nn.Module):
         directions = 2 if config.bidirectional else 1
         self.groups = 1 if config.tied_directions else directions
         self.units, self.dropout = config.units, config.dropout
-        rows = self.groups * 2 * config.units                            # candidate and update gate of each group
+        rows = self.groups * 2 * config.units  # candidate and update gate of each group
         bound = input_dim**-0.5
         self.feedforward = nn.Parameter(torch.empty(rows, input_dim).uniform_(-bound, bound))
         self.recurrent = nn.Parameter(
             torch.stack([torch.cat([_orthogonal(config.units) for _ in range(2)], 1) for _ in range(self.groups)])
-        )                                                                # [groups, units, 2 * units]
+        )  # [groups, units, 2 * units]
         self.norm = nn.BatchNorm1d(rows, momentum=config.norm_momentum)
 
     def forward(self, rows: Tensor, packing: Packing) -> Tensor:

@@ -13,7 +13,7 @@ Everything but g is known when the forward pass is over, so those factors are co
 operations; the loop backwards holds one product and two element-wise operations a step, and dL/dU is one product at
 the end.  No step is recorded by autograd.
 
-Paper: Ravanelli et al. 2018, arXiv:1803.10225.  Rows are in the step layout of packing.py; gates lie [candidate, update].
+Paper: Ravanelli et al. 2018, arXiv:1803.10225.  Rows: the step layout of packing.py.  Gates lie [candidate, update].
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ class _Recurrence(Function):
         gates, states, recurrent = ctx.saved_tensors
         packing: Packing = ctx.packing
         groups, units, both = recurrent.shape
-        before = states.index_select(0, packing.previous)                # h_{t-1} of every row
-        before[: packing.directions * packing.batch] = 0                 # the state before the first step
+        before = states.index_select(0, packing.previous)  # h_{t-1} of every row
+        before[: packing.directions * packing.batch] = 0  # the state before the first step
         local, keep = _local_derivatives(gates, before, ctx.scale)
-        slope = upstream.reshape(-1, units).index_select(0, packing.to_steps)   # becomes dL/dh
-        run_backward(local, slope, keep, recurrent, packing)             # local becomes dL/d(a, b)
+        slope = upstream.reshape(-1, units).index_select(0, packing.to_steps)  # becomes dL/dh
+        run_backward(local, slope, keep, recurrent, packing)  # local becomes dL/d(a, b)
         if groups == 1:
             slope_recurrent = (before.t() @ local)[None]
             slope_projected = local.index_select(0, packing.from_steps).view(-1, packing.directions, both).sum(1)
@@ -89,14 +89,16 @@ def _local_derivatives(gates: Tensor, before: Tensor, scale: float) -> tuple[Ten
 
 
 def run_forward(gates: Tensor, states: Tensor, recurrent: Tensor, mask: Tensor | None, packing: Packing) -> None:
-    """Fills states [rows, units]; gates [rows, 2 * units] come in as feed-forward terms and leave as [candidate, update]."""
+    """Fills states [rows, units]; gates [rows, 2 * units] come as feed-forward terms, leave as [candidate, update]."""
     directions, (groups, units, both) = packing.directions, recurrent.shape
     masks = None if mask is None else mask.view(directions, packing.batch, units)
     rows = [directions * active for active in packing.active]
     before, active_before = None, packing.batch
     for gate, state, active in zip(gates.split(rows), states.split(rows), packing.active, strict=True):
-        if active < active_before:                                       # the shortest sequences have ended
-            before = before.view(directions, active_before, units)[:, :active].contiguous() if before is not None else None
+        if active < active_before:  # the shortest sequences have ended
+            before = (
+                before.view(directions, active_before, units)[:, :active].contiguous() if before is not None else None
+            )
             masks = None if masks is None else masks[:, :active].contiguous()
             active_before = active
         if before is not None and groups == 1:
@@ -119,10 +121,10 @@ def run_forward(gates: Tensor, states: Tensor, recurrent: Tensor, mask: Tensor |
 def run_backward(local: Tensor, slope: Tensor, keep: Tensor, recurrent: Tensor, packing: Packing) -> None:
     """Turns local [rows, 2 * units] into dL/d(a, b), from slope [rows, units], the upstream gradient of the states."""
     directions, (groups, units, both) = packing.directions, recurrent.shape
-    transposed = recurrent.transpose(1, 2).contiguous()                  # [groups, 2 * units, units]
+    transposed = recurrent.transpose(1, 2).contiguous()  # [groups, 2 * units, units]
     rows = [directions * active for active in packing.active]
     locals_, slopes, keeps = local.split(rows), slope.split(rows), keep.split(rows)
-    here = slopes[-1]                                                    # dL/dh of the step in hand
+    here = slopes[-1]  # dL/dh of the step in hand
     for step in range(len(rows) - 1, -1, -1):
         active, gate = packing.active[step], locals_[step]
         gate.view(-1, 2, units).mul_(here.view(-1, 1, units))
@@ -136,6 +138,6 @@ def run_backward(local: Tensor, slope: Tensor, keep: Tensor, recurrent: Tensor, 
         else:
             passed = torch.baddbmm(going_on, gate.view(groups, active, both), transposed).view(-1, units)
         passed.addcmul_(here, keeps[step])
-        if active_before > active:                                       # sequences whose last step is this earlier one
+        if active_before > active:  # sequences whose last step is this earlier one
             passed = torch.cat([passed.view(directions, active, units), earlier[:, active:]], 1).view(-1, units)
         here = passed

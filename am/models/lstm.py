@@ -19,9 +19,9 @@ class LSTMConfig:
     """Size of the LSTM trunk; the defaults are those of the paper's comparison (4 layers of 550 per direction)."""
 
     layers: int = 4
-    units: int = 550             # per direction
+    units: int = 550  # per direction
     bidirectional: bool = True
-    dropout: float = 0.2         # between layers
+    dropout: float = 0.2  # between layers
 
     def __post_init__(self) -> None:
         if self.layers < 1 or self.units < 1:

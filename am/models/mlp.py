@@ -6,6 +6,7 @@ The first and last frame are repeated beyond an utterance's ends.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,7 @@ class MLPConfig:
 
     layers: int = 5
     units: int = 1024
-    context: int = 5             # frames on each side: a window of 11
+    context: int = 5  # frames on each side: a window of 11
     dropout: float = 0.15
 
     def __post_init__(self) -> None:
@@ -41,7 +42,7 @@ class MLP(nn.Module):
         self.context = config.context
         dims = [(2 * config.context + 1) * input_dim] + [config.units] * config.layers
         blocks: list[nn.Module] = []
-        for dim, units in zip(dims, dims[1:], strict=False):
+        for dim, units in itertools.pairwise(dims):
             blocks += [nn.Linear(dim, units, bias=False), nn.BatchNorm1d(units), nn.ReLU(), nn.Dropout(config.dropout)]
         self.dense = nn.Sequential(*blocks)
 

@@ -10,6 +10,7 @@ d * active[t] + b is what direction d does at step t for sequence b.  Direction 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -21,15 +22,15 @@ from torch import Tensor
 class Packing:
     """Where every frame of one batch lies; built once for a batch, shared by all layers."""
 
-    lengths: tuple[int, ...]   # frames of each sequence, longest first
-    directions: int            # 1 (forwards) or 2 (forwards and backwards)
-    active: tuple[int, ...]    # [steps] sequences still running at each step
-    step: Tensor               # [frames] t of each packed row
-    sequence: Tensor           # [frames] b of each packed row
-    offsets: Tensor            # [steps] first packed row of each step
-    to_steps: Tensor           # [directions * frames] frame * directions + d that each step-layout row reads
-    from_steps: Tensor         # [directions * frames] its inverse: step-layout row of frame * directions + d
-    previous: Tensor           # [directions * frames] step-layout row one step earlier (rows of step 0: themselves)
+    lengths: tuple[int, ...]  # frames of each sequence, longest first
+    directions: int  # 1 (forwards) or 2 (forwards and backwards)
+    active: tuple[int, ...]  # [steps] sequences still running at each step
+    step: Tensor  # [frames] t of each packed row
+    sequence: Tensor  # [frames] b of each packed row
+    offsets: Tensor  # [steps] first packed row of each step
+    to_steps: Tensor  # [directions * frames] frame * directions + d that each step-layout row reads
+    from_steps: Tensor  # [directions * frames] its inverse: step-layout row of frame * directions + d
+    previous: Tensor  # [directions * frames] step-layout row one step earlier (rows of step 0: themselves)
     direction_rows: tuple[Tensor, ...] = field(repr=False)  # per direction [frames]: its rows in the step layout
 
     @classmethod
@@ -41,16 +42,16 @@ class Packing:
         lengths = tuple(int(length) for length in lengths)
         if not lengths or lengths[-1] < 1:
             raise ValueError(f"lengths must be at least 1 and not empty, got {list(lengths)[-8:]}")
-        if any(a < b for a, b in zip(lengths, lengths[1:], strict=False)):
+        if any(a < b for a, b in itertools.pairwise(lengths)):
             raise ValueError(f"lengths must be sorted longest first, got {list(lengths)[:8]}")
         if directions not in (1, 2):
             raise ValueError(f"directions must be 1 or 2, got {directions}")
         length = torch.tensor(lengths)
         steps = torch.arange(lengths[0])
-        active = (length[None, :] > steps[:, None]).sum(1)          # [steps]
-        offsets = active.cumsum(0) - active                        # [steps]
-        step = torch.repeat_interleave(steps, active)              # [frames]
-        sequence = torch.arange(len(step)) - offsets[step]         # [frames]
+        active = (length[None, :] > steps[:, None]).sum(1)  # [steps]
+        offsets = active.cumsum(0) - active  # [steps]
+        step = torch.repeat_interleave(steps, active)  # [frames]
+        sequence = torch.arange(len(step)) - offsets[step]  # [frames]
         frames_read = [offsets[step] + sequence, offsets[length[sequence] - 1 - step] + sequence]
         before = (step - 1).clamp(min=0)
         to_steps = torch.empty(directions * len(step), dtype=torch.long)
