@@ -13,7 +13,6 @@ import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -128,7 +127,7 @@ class FrameSet:
         """Read what ``save`` wrote.  Raises TableError where the file is missing, damaged or something else."""
         mend = "make it again with 'am pack'"
         try:
-            with np.load(Path(path), allow_pickle=False) as content:
+            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as content:
                 arrays = {name: content[name] for name in content.files}
             names = json.loads(arrays.pop("text").tobytes().decode())
         except FileNotFoundError:

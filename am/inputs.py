@@ -10,10 +10,10 @@ Targets are ali.N.gz through the transition model: pdfs, and phones without thei
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,11 +156,10 @@ def read_targets(ali: Path, lang: Path | None = None) -> Targets:
 
     lang: where phones.txt is, if not in the directory itself.  Raises AlignmentError or ModelError.
     """
+    from kaldi_bridge.models import read_transition_model
     from kaldi_bridge.tables import read_int_vectors
 
-    from kaldi_bridge.models import read_model
-
-    transitions, _ = read_model(ali / "final.mdl")
+    transitions = read_transition_model(ali / "final.mdl")
     alignments: dict[str, NDArray[np.int32]] = {}
     for path in numbered(ali, "ali", ".gz"):
         alignments.update(read_int_vectors(path))
@@ -181,21 +180,19 @@ def read_targets(ali: Path, lang: Path | None = None) -> Targets:
     )
 
 
-def numbered(directory: Path, stem: str, suffix: str) -> list[Path]:
-    """stem.1suffix, stem.2suffix, ... of a Kaldi directory in numerical order; all that num_jobs promises.
+def numbered(directory: Path, stem: str, suffix: str = "") -> list[Path]:
+    """stem.1suffix, stem.2suffix, ... of a Kaldi directory, all that its num_jobs promises.
 
-    Raises AlignmentError where one is missing.
+    Raises AlignmentError where one is missing, TableError where there is none.
     """
-    jobs = directory / "num_jobs"
-    pattern = re.compile(rf"{stem}\.(\d+){re.escape(suffix)}")
-    matches = [(pattern.fullmatch(path.name), path) for path in directory.glob(f"{stem}.*")]
-    found = {int(match[1]): path for match, path in matches if match}
-    wanted = int(jobs.read_text()) if jobs.is_file() else max(found, default=1)
-    missing = [number for number in range(1, wanted + 1) if number not in found]
-    if missing:
-        problem = f"{stem}.{missing[0]}{suffix} is missing"
-        raise AlignmentError(directory, problem, mend="finish the stage that makes it, or give another directory")
-    return [found[number] for number in range(1, wanted + 1)]
+    from kaldi_bridge.tables import numbered_files
+
+    found, jobs = numbered_files(directory, stem, suffix), directory / "num_jobs"
+    wanted = jobs.read_text(encoding="utf-8").strip() if jobs.is_file() else str(len(found))
+    if wanted != str(len(found)):
+        problem = f"has {len(found)} files {stem}.N{suffix}, but num_jobs says {wanted}"
+        raise AlignmentError(directory, problem, mend="run the stage that makes it again")
+    return found
 
 
 def read_phones(lang: Path | None, ali: Path) -> dict[str, int]:
@@ -282,82 +279,46 @@ class FmllrStream(FeatureStream):
     """feats.scp through CMVN, splicing, LDA+MLLT (or deltas) and each speaker's fMLLR transform."""
 
     def __init__(self, data: DataDir, path: Path, transforms: Path, gmm: Path | None) -> None:
+        from hmm.speaker_features import FeatureRecipe
         from kaldi_bridge.tables import read_matrix_ark, read_matrix_scp
 
         super().__init__(data, path, "fmllr")
-        home = gmm or (transforms if (transforms / "final.mat").is_file() else transforms.parent)
-        self.projection = _read_projection(home / "final.mat") if (home / "final.mat").is_file() else None
-        self.norm_vars, self.use_cmvn = _cmvn_options(home / "cmvn_opts")
-        self.left, self.right = _splice_options(home / "splice_opts")
+        self.recipe = FeatureRecipe.of_dir(gmm or _home_of(transforms))
         if not (path / "cmvn.scp").is_file():
             raise TableError(path / "cmvn.scp", "no such file", mend="compute the CMVN statistics first")
         self.cmvn = read_matrix_scp(path / "cmvn.scp")
-        self.speakers = data.utt2spk
+        self.speakers, self.where = data.utt2spk, transforms
         self.transforms: dict[str, Matrix] = {}
-        for one in numbered(transforms, "trans", ""):
+        for one in numbered(transforms, "trans"):
             self.transforms.update({key: np.asarray(value, dtype=np.float32) for key, value in read_matrix_ark(one)})
 
     def read(self, utterance: str) -> Matrix | None:
         """[frames, rows of the transform], or None where features, statistics or transform are missing."""
-        from kaldi_bridge.features import add_deltas, apply_cmvn, splice
+        from kaldi_bridge.features import apply_cmvn
 
         speaker = self.speakers[utterance]
-        transform = self.transforms.get(speaker, self.transforms.get(utterance))
+        transform = self.transforms.get(speaker)
         if transform is None or utterance not in self.features or speaker not in self.cmvn:
             return None
         rows = np.asarray(self.features[utterance], dtype=np.float32)
-        if self.use_cmvn:
-            rows = apply_cmvn(rows, self.cmvn[speaker], self.norm_vars)
-        rows = (
-            add_deltas(rows)
-            if self.projection is None
-            else _affine(splice(rows, self.left, self.right), self.projection)
-        )
-        return self._sized(_affine(rows, transform))
+        if self.recipe.norm_means:
+            rows = apply_cmvn(rows, self.cmvn[speaker], norm_vars=self.recipe.norm_vars)
+        rows = self.recipe.derive(rows)
+        if transform.shape[1] != rows.shape[1] + 1:
+            problem = (
+                f"transform of {speaker} takes {transform.shape[1] - 1} columns, the features have {rows.shape[1]}"
+            )
+            raise ModelError(self.where, problem, mend="give transforms and final.mat of the same system (--gmm)")
+        return self._sized(rows @ transform[:, :-1].T + transform[:, -1])
 
 
-def _affine(rows: Matrix, matrix: Matrix) -> Matrix:
-    """transform-feats: matrix is [out, in], or [out, in + 1] with an offset in the last column."""
-    dim = rows.shape[1]
-    if matrix.shape[1] not in (dim, dim + 1):
-        problem = f"takes {matrix.shape[1] - 1} or {matrix.shape[1]} columns, the features have {dim}"
-        raise ModelError("feature transform", problem, mend="give transforms and features of the same system")
-    output = rows @ matrix[:, :dim].T
-    result: Matrix = output if matrix.shape[1] == dim else output + matrix[:, dim]
-    return result
-
-
-def _read_projection(path: Path) -> Matrix:
-    from kaldi_bridge.tables import read_matrix
-
-    return np.asarray(read_matrix(path), dtype=np.float32)
-
-
-def _cmvn_options(path: Path) -> tuple[bool, bool]:
-    """(normalise variances, apply CMVN at all) of a cmvn_opts file; absent or empty is Kaldi's default."""
-    options = _options(path)
-    unknown = options.keys() - {"norm-vars", "norm-means", "utt2spk"}
-    if unknown:
-        raise ModelError(
-            path, f"unknown option --{sorted(unknown)[0]}", mend="retrain with --norm-means and --norm-vars only"
-        )
-    return options.get("norm-vars", "false") == "true", options.get("norm-means", "true") == "true"
-
-
-def _splice_options(path: Path) -> tuple[int, int]:
-    """(left, right) of a splice_opts file; absent or empty is splice-feats' default of 4 and 4."""
-    options = _options(path)
-    try:
-        return int(options.get("left-context", "4")), int(options.get("right-context", "4"))
-    except ValueError as error:
-        raise ModelError(path, f"contexts must be whole numbers ({error})", mend="fix the file") from None
-
-
-def _options(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        return {}
-    words = path.read_text().split()
-    return {name: value or "true" for name, _, value in (word.removeprefix("--").partition("=") for word in words)}
+def _home_of(transforms: Path) -> Path:
+    """Where final.mat and the options are: beside the transforms or, as for a decode directory, above them."""
+    return (
+        transforms
+        if (transforms / "final.mat").is_file() or (transforms / "final.mdl").is_file()
+        else transforms.parent
+    )
 
 
 def _open_streams(source: Source, data: DataDir) -> list[FeatureStream]:
@@ -367,8 +328,3 @@ def _open_streams(source: Source, data: DataDir) -> list[FeatureStream]:
         else FmllrStream(data, source.data, source.fmllr, source.gmm)
     )
     return [base, *(FeatureStream(data, path, "feats") for path in source.extra)]
-
-
-def stream_names(streams: Any) -> Iterator[str]:
-    """The names of recorded streams without their widths: 'fmllr:40' is 'fmllr'."""
-    return (str(stream).rpartition(":")[0] for stream in streams)

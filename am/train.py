@@ -300,11 +300,11 @@ class _Run:
 
     def save(self) -> None:
         """best.pt first, last.pt after it: a kill between the two repeats the epoch and writes the same best.pt."""
-        now, inputs = self.history[-1], {**asdict(self.train_set.meta), "streams": list(self.train_set.meta.streams)}
-        inputs.pop("phones")
+        now, inputs = self.history[-1], asdict(self.train_set.meta)
+        phones = inputs.pop("phones")
         if self.best() is now:
-            state = model_state(self.model, self.train_set.meta.phones, inputs)
-            state["metrics"] = {key: value for key, value in asdict(now).items() if key != "seconds"}
+            metrics = {key: value for key, value in asdict(now).items() if key != "seconds"}
+            state = model_state(self.model, phones, inputs, metrics)
             save_checkpoint(self.out / "best.pt", CHECKPOINT_KIND, state)
         save_checkpoint(
             self.out / "last.pt",

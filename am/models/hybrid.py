@@ -7,7 +7,9 @@ pseudo log-likelihoods, log p(pdf | x) - log p(pdf), by itself.
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -99,16 +101,22 @@ def hybrid_loss(
     return pdf_loss + phone_weight * phone_loss, pdf_loss, phone_loss
 
 
-def model_state(model: HybridModel, phones: tuple[str, ...], inputs: dict[str, Any]) -> dict[str, Any]:
+def model_state(
+    model: HybridModel, phones: Sequence[str], inputs: dict[str, Any], metrics: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """What a checkpoint holds of a model: enough to rebuild it and to make its inputs."""
-    return {
+    plain = {
         "config": to_plain(model.config),
         "input_dim": model.input_dim,
         "num_pdfs": model.num_pdfs,
         "phones": list(phones),
         "inputs": inputs,
-        "weights": {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()},
+        "metrics": metrics or {},
     }
+    # pickle writes an equal string once more or as a reference, as its object happens to be shared; after JSON none is
+    state: dict[str, Any] = json.loads(json.dumps(plain))
+    state["weights"] = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    return state
 
 
 def load_model(path: str | os.PathLike[str], *, device: str = "cpu") -> tuple[HybridModel, dict[str, Any]]:
