@@ -20,6 +20,10 @@ from kaldi_bridge.lattice_arrays import Lattice, sort_topologically
 from kaldi_bridge.models import TransitionModel
 
 
+class NoPathError(DecodeError):
+    """No token survived: this utterance has no lattice, though graph and likelihoods are sound."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DecodeConfig:
     """Kaldi's decoder options, under its names and with the defaults of its decode scripts."""
@@ -126,13 +130,13 @@ def decode(
     """The lattice of one utterance.
 
     loglikes: [frames, pdfs] float32, unscaled log-likelihoods.  Raises DecodeError, naming the utterance, where the
-    matrix is empty, too narrow or not finite, or where no token survives.
+    matrix is empty, too narrow or not finite, NoPathError where no token survives.
     """
     loglikes = check_loglikes(graph, loglikes, utterance)
     status, frame, *result = pass_tokens(graph.arrays, loglikes, _options(config))
     if status == NO_TOKENS:
         problem = f"no token survives frame {frame} of {len(loglikes)}"
-        raise DecodeError(utterance, problem, mend="decode with a wider --beam; do graph and model belong together?")
+        raise NoPathError(utterance, problem, mend="decode with a wider --beam; do graph and model belong together?")
     if status == EPSILON_LOOP:
         problem = f"the graph {graph.where} has an epsilon loop of negative cost"
         raise DecodeError(utterance, problem, mend="make the graph again; its weights are damaged")

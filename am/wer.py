@@ -1,0 +1,109 @@
+"""Word errors: counts and alignments with the tie rules of Kaldi's compute-wer and align-text, and their lines.
+
+compute-wer breaks ties forward (insertion before deletion before substitution), align-text in its traceback (match or
+substitution before deletion before insertion): the totals agree, the split may not.  Both are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import kaldialign
+
+from harness.errors import DataDirError
+
+GAP = "***"  # stands for the missing word of an insertion or deletion
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorCounts:
+    """Errors against a reference of ``words`` words."""
+
+    words: int = 0
+    insertions: int = 0
+    deletions: int = 0
+    substitutions: int = 0
+
+    @property
+    def errors(self) -> int:
+        return self.insertions + self.deletions + self.substitutions
+
+    @property
+    def percent(self) -> float:
+        """Word error rate in percent; 0 where there is neither a word nor an error."""
+        return 100.0 * self.errors / self.words if self.words else 100.0 * (self.errors > 0)
+
+    def __add__(self, other: ErrorCounts) -> ErrorCounts:
+        return ErrorCounts(
+            words=self.words + other.words,
+            insertions=self.insertions + other.insertions,
+            deletions=self.deletions + other.deletions,
+            substitutions=self.substitutions + other.substitutions,
+        )
+
+    def line(self) -> str:
+        """As compute-wer prints it: %WER 49.25 [ 33 / 67, 10 ins, 6 del, 17 sub ]."""
+        detail = f"{self.errors} / {self.words}, {self.insertions} ins, {self.deletions} del, {self.substitutions} sub"
+        return f"%WER {self.percent:.2f} [ {detail} ]"
+
+
+def count_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCounts:
+    """Errors of one utterance, ties broken as compute-wer does."""
+    counts = kaldialign.edit_distance(list(reference), list(hypothesis))
+    return ErrorCounts(
+        words=len(reference), insertions=counts["ins"], deletions=counts["del"], substitutions=counts["sub"]
+    )
+
+
+def total(counts: Iterable[ErrorCounts]) -> ErrorCounts:
+    """The sum of the counts."""
+    words = insertions = deletions = substitutions = 0
+    for one in counts:
+        words, insertions = words + one.words, insertions + one.insertions
+        deletions, substitutions = deletions + one.deletions, substitutions + one.substitutions
+    return ErrorCounts(words=words, insertions=insertions, deletions=deletions, substitutions=substitutions)
+
+
+def count_set(
+    references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, Sequence[str]]
+) -> dict[str, ErrorCounts]:
+    """Errors of each utterance of the references; one without hypothesis counts as all deleted.
+
+    Raises DataDirError where a hypothesis has no reference.
+    """
+    strange = sorted(hypotheses.keys() - references.keys())
+    if strange:
+        raise DataDirError(
+            "text", f"{len(strange)} decoded utterances have no transcript (first: {strange[0]})",
+            mend="score against the text of the data directory that was decoded",
+        )  # fmt: skip
+    return {utterance: count_errors(words, hypotheses.get(utterance, ())) for utterance, words in references.items()}
+
+
+def align_words(reference: Sequence[str], hypothesis: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs (reference word, hypothesis word) with GAP for a missing one, as Kaldi's align-text pairs them."""
+    rows, columns = len(reference), len(hypothesis)
+    cost = [list(range(columns + 1))]
+    for m in range(1, rows + 1):
+        above, row = cost[-1], [m]
+        for n in range(1, columns + 1):
+            same = above[n - 1] + (reference[m - 1] != hypothesis[n - 1])
+            row.append(min(same, above[n] + 1, row[-1] + 1))
+        cost.append(row)
+    pairs: list[tuple[str, str]] = []
+    m, n = rows, columns
+    while m or n:
+        deletion = cost[m - 1][n] + 1 if m else rows + columns + 1
+        insertion = cost[m][n - 1] + 1 if n else rows + columns + 1
+        same = cost[m - 1][n - 1] + (reference[m - 1] != hypothesis[n - 1]) if m and n else rows + columns + 1
+        if same <= min(deletion, insertion):
+            m, n = m - 1, n - 1
+            pairs.append((reference[m], hypothesis[n]))
+        elif deletion <= insertion:
+            m -= 1
+            pairs.append((reference[m], GAP))
+        else:
+            n -= 1
+            pairs.append((GAP, hypothesis[n]))
+    return pairs[::-1]
