@@ -21,7 +21,7 @@ Ngram = tuple[str, ...]
 
 @dataclass
 class Arpa:
-    """A back-off model. tables[n - 1]: n-gram -> (log10 probability, log10 back-off weight, 0 where none is written)."""
+    """A back-off model. tables[n - 1]: n-gram -> (log10 probability, log10 back-off weight, 0 if absent)."""
 
     tables: list[dict[Ngram, tuple[float, float]]] = field(default_factory=list)
 

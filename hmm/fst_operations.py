@@ -1,4 +1,4 @@
-"""What Kaldi's fstrmsymbols, fstpushspecial and fstrmepslocal do to a transducer, on arrays; and guarded calls of kaldifst.
+"""What Kaldi's fstrmsymbols, fstpushspecial and fstrmepslocal do, on arrays; and guarded calls of kaldifst.
 
 Sources: kaldi's fstext/push-special, fstext/remove-eps-local.  Differs: the epsilon removal is compiled by numba.
 """
@@ -20,7 +20,10 @@ PUSH_ITERATIONS = 200
 
 
 def compose(first: Any, second: Any, what: str, *, mend: str) -> Any:
-    """kaldifst's composition, refused where it would silently be empty for want of sorting. Raises ModelError if it is empty."""
+    """kaldifst's composition, refused where it would silently be empty for want of sorting.
+
+    Raises ModelError if it is empty.
+    """
     import kaldifst
 
     assert first.is_olabel_sorted or second.is_ilabel_sorted, f"{what}: neither side is sorted"
@@ -31,10 +34,13 @@ def compose(first: Any, second: Any, what: str, *, mend: str) -> Any:
 
 
 def determinize_star(fst: Any, max_states: int, what: str) -> None:
-    """kaldifst.determinize_star in place, in the log semiring. Raises ModelError beyond `max_states`: it could run for ever."""
+    """kaldifst.determinize_star in place, in the log semiring; it could run for ever.
+
+    Raises ModelError beyond `max_states`.
+    """
     import kaldifst
 
-    mend = "check that L_disambig.fst and G.fst carry disambiguation symbols, or raise max_states if the graph is really that large"
+    mend = "check that L_disambig.fst and G.fst carry disambiguation symbols; raise max_states for a truly larger graph"
     problem = f"determinisation needs more than {max_states} states"
     try:
         partial = kaldifst.determinize_star(fst, use_log=True, max_states=max_states)
@@ -52,7 +58,7 @@ def remove_input_symbols(fst: FstArrays, symbols: Iterable[int]) -> FstArrays:
 
 
 def push_special(fst: FstArrays) -> FstArrays:
-    """Spreads the weights so that what leaves each state adds up to one same total (fstpushspecial, by the power method)."""
+    """Spreads the weights so that what leaves each state adds up to one same total (fstpushspecial: power method)."""
     source, target = fst.sources(), fst.nextstate
     arc_prob, final_prob = np.exp(-fst.weight.astype(np.float64)), np.exp(-fst.finals.astype(np.float64))
     states = fst.num_states
@@ -90,7 +96,7 @@ def remove_epsilons_locally(fst: FstArrays, *, log_add: bool = True) -> FstArray
 
 
 @njit(cache=True, nogil=True)
-def _plus(left: float, right: float, log_add: bool) -> float:
+def _plus(left, right, log_add):  # type: ignore[no-untyped-def]
     if left == np.inf:
         return right
     if right == np.inf:
@@ -102,7 +108,7 @@ def _plus(left: float, right: float, log_add: bool) -> float:
 
 @njit(cache=True, nogil=True)
 def _rmeps_local(start, finals, offsets, ilabel, olabel, weight, nextstate, log_add):  # type: ignore[no-untyped-def]
-    """Kaldi's RemoveEpsLocalClass on linked lists of arcs; changes `finals`; returns the columns of the arcs that are left."""
+    """Kaldi's RemoveEpsLocalClass on linked lists of arcs; changes `finals`; returns the columns of the arcs left."""
     states, count = len(finals), len(ilabel)
     capacity = 2 * count + 16
     ilab, olab = np.zeros(capacity, np.int32), np.zeros(capacity, np.int32)
@@ -126,7 +132,7 @@ def _rmeps_local(start, finals, offsets, ilabel, olabel, weight, nextstate, log_
         arc = head[state]
         while arc >= 0:
             middle = dest[arc]
-            if middle == DEAD or middle == state:
+            if middle in (DEAD, state):
                 arc = following[arc]
                 continue
             final_here = ilab[arc] == 0 and olab[arc] == 0 and finals[middle] != np.inf

@@ -34,7 +34,7 @@ def format_lm(
 ) -> Counter[str]:
     """Writes `out_lang_dir`: the lang directory with G.fst. Returns the words of the model that the lexicon lacks.
 
-    Their n-grams are left out, as arpa2fst does; their number, and that of lexicon words the model cannot predict, is logged.
+    Their n-grams are left out, as arpa2fst does; their number is logged, as is that of lexicon words the model lacks.
     Raises LexiconError if the model is malformed or has no word in common with the lexicon.
     """
     lang, out_dir = Path(lang_dir), Path(out_lang_dir)
@@ -65,7 +65,7 @@ def format_lm(
 
 
 def grammar_fst(model: Arpa, words: Mapping[str, int]) -> tuple[FstArrays, Counter[str]]:
-    """G with arcs sorted by word, states without words of their own removed; and how many n-grams each lost word cost."""
+    """G with arcs sorted by word, histories that only back off removed; and how many n-grams each lost word cost."""
     builder = _Builder(words)
     for order, table in enumerate(model.tables, 1):
         for ngram, (log10, backoff) in table.items():

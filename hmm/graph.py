@@ -23,8 +23,8 @@ from kaldi_bridge.models import TransitionModel, Tree, read_transition_model, re
 LOG = get_logger("hmm.graph")
 MEND_LANG = "prepare the lang directory and format the language model with one words.txt"
 COPIED = (
-    "align_lexicon.txt", "align_lexicon.int", "disambig.txt", "disambig.int", "optional_silence.txt", "optional_silence.int",
-    "optional_silence.csl", "silence.csl", "word_boundary.txt", "word_boundary.int",
+    "align_lexicon.txt", "align_lexicon.int", "disambig.txt", "disambig.int", "optional_silence.txt",
+    "optional_silence.int", "optional_silence.csl", "silence.csl", "word_boundary.txt", "word_boundary.int",
 )  # fmt: skip
 
 
@@ -52,11 +52,12 @@ class ComposedGraph:
 
 
 def compose_graph(
-    lexicon: FstArrays, grammar: FstArrays, disambig_phones: Sequence[int], tree: Tree, model: TransitionModel, config: GraphConfig
+    lexicon: FstArrays, grammar: FstArrays, disambig_phones: Sequence[int], tree: Tree, model: TransitionModel,
+    config: GraphConfig,
 ) -> ComposedGraph:  # fmt: skip
     """HCLG = self-loops(min(rmeps(det(H o C o min(det(L o G)))))).
 
-    lexicon: L_disambig.  grammar: G with #0 on its back-off arcs.  disambig_phones: ids of #0, #1, ... among the phones.
+    lexicon: L_disambig.  grammar: G with #0 on its back-off arcs.  disambig_phones: the phone ids of #0, #1, ...
     Raises ModelError if a composition is empty or determinisation passes `config.max_states`.
     """
     import kaldifst
@@ -94,7 +95,8 @@ def _compose_context(lg: Any, disambig_phones: Sequence[int], tree: Tree) -> tup
 
     kaldifst.arcsort(lg, "ilabel")
     clg, windows = kaldifst.compose_context(
-        disambig_syms=list(disambig_phones), context_width=tree.context_width, central_position=tree.central_position, ifst=lg
+        disambig_syms=list(disambig_phones), context_width=tree.context_width,
+        central_position=tree.central_position, ifst=lg,
     )  # fmt: skip
     kaldifst.arcsort(clg, "ilabel")
     return clg, windows
@@ -116,17 +118,24 @@ def make_graph(
     lang_dir: str | Path, model_dir: str | Path, graph_dir: str | Path, config: GraphConfig | None = None, *,
     model_name: str = "final.mdl", force: bool = False,
 ) -> Path:  # fmt: skip
-    """Writes the graph directory of Kaldi's mkgraph.sh: HCLG.fst, words.txt, phones.txt, phones/, num_pdfs, disambig_tid.int.
+    """Writes the directory of Kaldi's mkgraph.sh: HCLG.fst, words.txt, phones.txt, phones/, num_pdfs, disambig_tid.int.
 
     lang_dir: with L_disambig.fst and G.fst (see `format_lm`).  model_dir: with `tree` and `model_name`.
     Raises LexiconError if a file is missing, ModelError if the parts do not fit.
     """
     lang, models, graph = Path(lang_dir), Path(model_dir), Path(graph_dir)
     config = config or GraphConfig()
-    needed = [lang / name for name in ("L_disambig.fst", "G.fst", "words.txt", "phones.txt", "phones/disambig.int", "phones/silence.csl")]
+    needed = [
+        lang / name
+        for name in ("L_disambig.fst", "G.fst", "words.txt", "phones.txt", "phones/disambig.int", "phones/silence.csl")
+    ]
     for path in [*needed, models / "tree", models / model_name]:
         if not path.is_file():
-            mend = "format the language model first" if path.name == "G.fst" else "prepare the lang directory and train the model first"
+            mend = (
+                "format the language model first"
+                if path.name == "G.fst"
+                else "prepare the lang directory and train the model first"
+            )
             raise LexiconError(path, "does not exist", mend=mend)
     model, tree = read_transition_model(models / model_name), read_tree(models / "tree")
     disambig = [int(line) for line in (lang / "phones/disambig.int").read_text().split()]

@@ -1,7 +1,8 @@
 """From context windows to transition ids: the H transducer, self-loops, and transition costs of a graph.
 
 Source: kaldi's hmm/hmm-utils (GetHTransducer, AddSelfLoops with reorder, AddTransitionProbs) and fstext (MakeLoopFst,
-MakePrecedingInputSymbolsSame).  Mohri, Pereira, Riley 2008, "Speech recognition with weighted finite-state transducers".
+MakePrecedingInputSymbolsSame).  Mohri, Pereira, Riley 2008, "Speech recognition with weighted finite-state
+transducers".
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ def h_transducer(
 ) -> tuple[FstArrays, list[int]]:
     """Transition ids (without self-loops) to the windows of `windows`, looping through state 0.
 
-    windows: entry 0 is empty (epsilon), entry j is what label j of CLG means: `context_width` phones, or one disambiguation
-    symbol as [-symbol].  Returns the transducer and the labels given to the disambiguation symbols, above all transition ids.
+    windows: entry 0 is empty (epsilon), entry j is what label j of CLG means: `context_width` phones, or one
+    disambiguation symbol as [-symbol].  Returns the transducer and the labels given to the disambiguation symbols,
+    which lie above all transition ids.
     """
     special = [j for j, window in enumerate(windows) if j and len(window) == 1 and window[0] <= 0]
     plain = np.setdiff1d(np.arange(1, len(windows)), special)
@@ -49,14 +51,16 @@ def h_transducer(
     columns = list(zip(*rows, strict=True)) if rows else [(), (), (), (), ()]
     fst = FstArrays.from_arcs(
         0, np.array(finals), np.concatenate([np.array(columns[0], int), np.zeros(len(plain), int)]),
-        np.concatenate([np.array(columns[1], int), entries[inverse, 0]]), np.concatenate([np.array(columns[2], int), plain]),
-        np.concatenate([np.array(columns[3]), entry_cost[inverse]]), np.concatenate([np.array(columns[4], int), entries[inverse, 1]]),
+        np.concatenate([np.array(columns[1], int), entries[inverse, 0]]),
+        np.concatenate([np.array(columns[2], int), plain]),
+        np.concatenate([np.array(columns[3]), entry_cost[inverse]]),
+        np.concatenate([np.array(columns[4], int), entries[inverse, 1]]),
     )  # fmt: skip
     return fst, disambig
 
 
 def _hmm_keys(windows: NDArray[np.int32], tree: Tree, model: TransitionModel) -> NDArray[np.int32]:
-    """[windows, 1 + states] phone and the pdf of each emitting state (-1 beyond the phone's last): equal keys share an HMM."""
+    """[windows, 1 + states] phone and the pdf of each emitting state, -1 beyond its last: equal keys share an HMM."""
     longest = max(len(hmm) - 1 for hmm in model.topology.entries)
     keys = np.full((len(windows), 1 + longest), -1, np.int32)
     if not len(windows):
@@ -78,9 +82,9 @@ def _hmm_keys(windows: NDArray[np.int32], tree: Tree, model: TransitionModel) ->
 def _hmm_arcs(
     key: list[int], model: TransitionModel, costs: NDArray[np.floating], first_state: int
 ) -> tuple[tuple[int, int, float], list[ArcRow], int]:
-    """One HMM without self-loops: (label, next state, cost) of the arc that enters it, its arcs, and how many states it adds.
+    """One HMM without self-loops: (label, next state, cost) of the arc into it, its arcs, the number of its states.
 
-    Where the first state has a single way on and nothing returns to it, the loop state 0 itself serves as the first state.
+    Where the first state has a single way on and nothing returns to it, the loop state 0 serves as the first state.
     """
     phone, hmm = key[0], model.topology.hmm(key[0])
     ways: list[list[tuple[int, int]]] = []
@@ -111,8 +115,16 @@ def add_self_loops(fst: FstArrays, model: TransitionModel, scale: float) -> FstA
     self-loop's log-probability, and of that of leaving; 0.1 in decoding graphs, 0 in stored training graphs.
     """
     if fst.num_arcs and int(fst.ilabel.max()) > model.num_transition_ids:
-        raise ModelError("graph", "an input label is no transition id of this model", mend="use the model the graph was made for")
-    source, ilabel, olabel, weight, nextstate = fst.sources(), fst.ilabel, fst.olabel, fst.weight.copy(), fst.nextstate.copy()
+        raise ModelError(
+            "graph", "an input label is no transition id of this model", mend="use the model the graph was made for"
+        )
+    source, ilabel, olabel, weight, nextstate = (
+        fst.sources(),
+        fst.ilabel,
+        fst.olabel,
+        fst.weight.copy(),
+        fst.nextstate.copy(),
+    )
     states, entered = fst.num_states, model.id2state[ilabel]  # entered: the transition state that each arc enters with
     lowest, highest = np.full(states, np.iinfo(np.int32).max), np.full(states, -1)
     np.minimum.at(lowest, nextstate, entered)
@@ -150,7 +162,9 @@ def add_self_loops(fst: FstArrays, model: TransitionModel, scale: float) -> FstA
     )  # fmt: skip
 
 
-def transition_costs(model: TransitionModel, transition_scale: float = 1.0, self_loop_scale: float = 0.1) -> NDArray[np.float32]:
+def transition_costs(
+    model: TransitionModel, transition_scale: float = 1.0, self_loop_scale: float = 0.1
+) -> NDArray[np.float32]:
     """[ids + 1] what each transition id costs in a graph whose own transition costs were left out (scales 0)."""
     leaving = self_loop_scale * model.non_self_loop_log_probs[model.id2state]
     going = leaving + transition_scale * model.log_probs_without_self_loops()

@@ -1,11 +1,11 @@
-"""Lang directories: symbol tables, phone lists, topology and lexicon transducers, as Kaldi's utils/prepare_lang.sh writes them."""
+"""Lang directories: symbols, phone lists, topology and lexicon transducers, as Kaldi's prepare_lang.sh writes them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
@@ -40,11 +40,15 @@ class LangConfig:
             raise ValueError(f"silence_prob must lie in [0, 1), got {self.silence_prob}")
 
 
-def prepare_lang(dict_dir: str | Path, lang_dir: str | Path, config: LangConfig | None = None, *, force: bool = False) -> Lang:
+def prepare_lang(
+    dict_dir: str | Path, lang_dir: str | Path, config: LangConfig | None = None, *, force: bool = False
+) -> Lang:
     """Writes `lang_dir` and returns it. Raises LexiconError for a dict directory that breaks a rule."""
     config = config or LangConfig()
     source = DictDir.read(dict_dir)
-    entries = [_positioned(entry) for entry in source.pronunciations] if config.position_dependent else source.pronunciations
+    entries = (
+        [_positioned(entry) for entry in source.pronunciations] if config.position_dependent else source.pronunciations
+    )
     words = _word_table(source, config)
     marked, highest = add_disambiguation(entries)
     disambig = [f"#{number}" for number in range(highest + 2)]  # the last one stands after silence
@@ -61,16 +65,21 @@ def prepare_lang(dict_dir: str | Path, lang_dir: str | Path, config: LangConfig 
         _write_phone_lists(out / "phones", source, config, silence, nonsilence, disambig, phones)
         _write_alignment_files(out / "phones", source, entries, flat, config, phones, words)
         topology = make_topology(
-            [phones[phone] for group in nonsilence for phone in group], [phones[phone] for group in silence for phone in group],
+            [phones[phone] for group in nonsilence for phone in group],
+            [phones[phone] for group in silence for phone in group],
             config.nonsilence_states, config.silence_states,
         )  # fmt: skip
         (out / "topo").write_text(topology.text(), encoding="utf-8")
-        options = {"silence_phone": source.optional_silence, "silence_prob": config.silence_prob}
-        write_fst(out / "L.fst", lexicon_fst(entries, phones, words, **options))  # type: ignore[arg-type]
-        write_fst(
-            out / "L_disambig.fst",
-            lexicon_fst(marked, phones, words, silence_disambig=disambig[-1], pass_through=("#0", "#0"), **options),  # type: ignore[arg-type]
+        lexicon = partial(
+            lexicon_fst,
+            phones=phones,
+            words=words,
+            silence_phone=source.optional_silence,
+            silence_prob=config.silence_prob,
         )
+        write_fst(out / "L.fst", lexicon(entries))
+        disambiguated = lexicon(marked, silence_disambig=disambig[-1], pass_through=("#0", "#0"))
+        write_fst(out / "L_disambig.fst", disambiguated)
     LOG.info("%s: %d words, %d pronunciations, %d phones", lang_dir, len(source.words), len(entries), len(flat))
     return Lang.read(lang_dir)
 
@@ -102,7 +111,7 @@ def _write_phone_lists(
     out: Path, source: DictDir, config: LangConfig, silence: Groups, nonsilence: Groups, disambig: list[str],
     phones: Mapping[str, int],
 ) -> None:  # fmt: skip
-    """silence, nonsilence, disambig, optional_silence, context_indep (txt, int, csl), sets, roots, extra_questions, wdisambig."""
+    """The lists of phones (txt, int, csl), sets, roots, extra_questions and wdisambig."""
     lists = {
         "silence": [phone for group in silence for phone in group],
         "nonsilence": [phone for group in nonsilence for phone in group],
@@ -143,7 +152,7 @@ def _question_groups(source: DictDir, config: LangConfig) -> list[list[str]]:
 
 
 def _position_questions(source: DictDir, config: LangConfig) -> list[str]:
-    """Questions about the place in the word, apart for silence and other phones; each line ends in a space, as Kaldi's do."""
+    """Questions about the place in the word, apart for silences and other phones; lines end in a space, as Kaldi's."""
     if not config.position_dependent:
         return []
     lines = []
@@ -160,7 +169,9 @@ def _write_alignment_files(
     if config.position_dependent:
         kinds = [BOUNDARY.get(phone[-2:], "nonword") for phone in flat]
         _write_lines(out / "word_boundary.txt", (f"{phone} {kind}" for phone, kind in zip(flat, kinds, strict=True)))
-        _write_lines(out / "word_boundary.int", (f"{phones[phone]} {kind}" for phone, kind in zip(flat, kinds, strict=True)))
+        _write_lines(
+            out / "word_boundary.int", (f"{phones[phone]} {kind}" for phone, kind in zip(flat, kinds, strict=True))
+        )
     said = [(entry.word, entry.phones) for entry in entries] + [("<eps>", (source.optional_silence,))]
     lines = sorted({f"{word} {word} {' '.join(spoken)}" for word, spoken in said})
     _write_lines(out / "align_lexicon.txt", lines)
@@ -183,7 +194,7 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class Root:
-    """A line of roots.int: phones that share a tree root; `shared` over their states; `split` by questions or left a stump."""
+    """A line of roots.int: phones with one tree root, `shared` over their states, `split` by questions or a stump."""
 
     shared: bool
     split: bool
@@ -206,14 +217,19 @@ class Lang:
         unknown = _needed(lang / "oov.txt").split()
         words = read_symbols(lang / "words.txt")
         if len(unknown) != 1 or unknown[0] not in words:
-            raise LexiconError(lang / "oov.txt", "must hold one word of words.txt", mend="prepare the lang directory again")
+            raise LexiconError(
+                lang / "oov.txt", "must hold one word of words.txt", mend="prepare the lang directory again"
+            )
         return cls(lang, words, read_symbols(lang / "phones.txt"), unknown[0])
 
     def _list(self, name: str) -> list[int]:
         return [int(number) for number in _needed(self.path / "phones" / f"{name}.int").split()]
 
     def _rows(self, name: str) -> list[list[int]]:
-        return [[int(number) for number in line.split()] for line in _needed(self.path / "phones" / f"{name}.int").splitlines()]
+        return [
+            [int(number) for number in line.split()]
+            for line in _needed(self.path / "phones" / f"{name}.int").splitlines()
+        ]
 
     @cached_property
     def word_names(self) -> dict[int, str]:
@@ -259,7 +275,9 @@ class Lang:
     @cached_property
     def roots(self) -> list[Root]:
         lines = [line.split() for line in _needed(self.path / "phones/roots.int").splitlines()]
-        return [Root(line[0] == "shared", line[1] == "split", tuple(int(number) for number in line[2:])) for line in lines]
+        return [
+            Root(line[0] == "shared", line[1] == "split", tuple(int(number) for number in line[2:])) for line in lines
+        ]
 
     @cached_property
     def topology(self) -> HmmTopology:
@@ -277,7 +295,9 @@ class Lang:
             total = sum(len(words) for words in transcripts.values())
             problem = describe_unknown(missing, total)
             if unknown == "error":
-                raise LexiconError(self.path / "words.txt", problem, mend="add them to the lexicon, or map them to the unknown word")
+                raise LexiconError(
+                    self.path / "words.txt", problem, mend="add them to the lexicon, or map them to the unknown word"
+                )
             LOG.warning("%s: %s; mapped to %s", self.path, problem, self.unknown_word)
         unknown_id = self.unknown_id
         ids = {key: [self.words.get(word, unknown_id) for word in words] for key, words in transcripts.items()}
@@ -315,4 +335,6 @@ def _needed(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise LexiconError(path, f"cannot be read: {error.strerror}", mend="prepare the lang directory first (prepare-lang)") from None
+        raise LexiconError(
+            path, f"cannot be read: {error.strerror}", mend="prepare the lang directory first (prepare-lang)"
+        ) from None

@@ -73,7 +73,9 @@ class _Reader:
         nonsilence = self._phones("nonsilence_phones.txt")
         both = _flat(silence) & _flat(nonsilence)
         if both:
-            self._breach("nonsilence_phones.txt", None, f"phones stand in silence_phones.txt too: {' '.join(sorted(both))}")
+            self._breach(
+                "nonsilence_phones.txt", None, f"phones stand in silence_phones.txt too: {' '.join(sorted(both))}"
+            )
         optional = self._optional_silence(_flat(silence))
         known = _flat(silence) | _flat(nonsilence)
         questions = self._questions(known)
@@ -110,13 +112,17 @@ class _Reader:
             self._breach(name, path.read_bytes()[: error.start].count(b"\n") + 1, "is not UTF-8")
             return []
         if "\r" in text:
-            self._breach(name, text[: text.index("\r")].count("\n") + 1, "contains carriage returns (Windows line ends)")
+            self._breach(
+                name, text[: text.index("\r")].count("\n") + 1, "contains carriage returns (Windows line ends)"
+            )
         if not text.endswith("\n"):
             self._breach(name, text.count("\n") + 1, "the last line does not end in a newline")
         rows = []
         for number, line in enumerate(text.split("\n")[: None if not text.endswith("\n") else -1], 1):
             if (found := FOREIGN_SPACE.search(line)) is not None:
-                self._breach(name, number, f"holds the white-space character U+{ord(found.group()):04X}; use space or tab")
+                self._breach(
+                    name, number, f"holds the white-space character U+{ord(found.group()):04X}; use space or tab"
+                )
             if not line.split():
                 self._breach(name, number, "is an empty line")
             rows.append(re.split(r"[ \t\r]+", line.strip(" \t\r")) if line.split() else [])
@@ -130,7 +136,9 @@ class _Reader:
                 if phone in seen:
                     self._breach(name, number, f"phone {phone!r} stands there twice")
                 if RESERVED_PHONE.search(phone):
-                    self._breach(name, number, f"phone {phone!r} has a reserved form (#..., <eps>, or ending in _B _E _I _S)")
+                    self._breach(
+                        name, number, f"phone {phone!r} has a reserved form (#..., <eps>, or ending in _B _E _I _S)"
+                    )
                 seen.add(phone)
         return tuple(tuple(row) for row in rows if row)
 
@@ -160,7 +168,7 @@ class _Reader:
             for index, one in enumerate(row):
                 for other in row[index + 1 :]:
                     if not any((one in question) != (other in question) for question in asked):
-                        problem = f"phones {one!r} and {other!r} share a tree root, but no line of extra_questions.txt parts them"
+                        problem = f"phones {one!r} and {other!r} share a tree root, but no extra question parts them"
                         self._breach(name, number, problem)
 
     def _lexicon(self, known: set[str]) -> list[Pronunciation]:
@@ -192,7 +200,9 @@ class _Reader:
             if not phones:
                 self._breach(name, number, f"word {row[0]!r} has no pronunciation")
             for phone in sorted(set(phones) - known):
-                self._breach(name, number, f"phone {phone!r} is in neither silence_phones.txt nor nonsilence_phones.txt")
+                self._breach(
+                    name, number, f"phone {phone!r} is in neither silence_phones.txt nor nonsilence_phones.txt"
+                )
             entries.append(Pronunciation(row[0], phones, probability))
         return entries
 
@@ -209,10 +219,16 @@ class _Reader:
     def _same(self, bare: list[Pronunciation], entries: list[Pronunciation]) -> None:
         for number, (one, other) in enumerate(zip(bare, entries, strict=False), 1):
             if one[:2] != other[:2]:
-                self._breach("lexiconp.txt", number, f"differs from lexicon.txt: {other.word!r} against {one.word!r}; remove one file")
+                self._breach(
+                    "lexiconp.txt",
+                    number,
+                    f"differs from lexicon.txt: {other.word!r} against {one.word!r}; remove one file",
+                )
                 return
         if len(bare) != len(entries):
-            self._breach("lexiconp.txt", None, f"has {len(entries)} lines, but lexicon.txt has {len(bare)}; remove one file")
+            self._breach(
+                "lexiconp.txt", None, f"has {len(entries)} lines, but lexicon.txt has {len(bare)}; remove one file"
+            )
 
 
 def _flat(groups: Groups) -> set[str]:

@@ -1,7 +1,7 @@
 """The lexicon as a transducer from phones to words, with optional silence between words: L and L_disambig.
 
-Source: kaldi's utils/lang/make_lexicon_fst.py and add_lex_disambig.pl.  States: 0 start, 1 loop (words enter and leave),
-2 silence owed (a word that is followed by silence ends here).
+Source: kaldi's utils/lang/make_lexicon_fst.py and add_lex_disambig.pl.  States: 0 start, 1 loop (words enter and
+leave), 2 silence owed (a word that is followed by silence ends here).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ArcRow = tuple[int, int, int, int, float]  # source, next state, input label, ou
 
 
 def add_disambiguation(entries: Sequence[Pronunciation]) -> tuple[list[Pronunciation], int]:
-    """Pronunciations that end in #1, #2, ... where they would equal another or begin one; and the highest number used."""
+    """Pronunciations that end in #1, #2, ... where they would equal or begin another; and the highest number used."""
     count = Counter(entry.phones for entry in entries)
     prefixes = {entry.phones[:end] for entry in entries for end in range(len(entry.phones))}
     last: Counter[tuple[str, ...]] = Counter()
@@ -39,10 +39,12 @@ def lexicon_fst(
     """The transducer in the state numbering of Kaldi's, its arcs sorted by word.
 
     silence_prob: of silence at the start and after each word; 0 for no optional silence.
-    silence_disambig: symbol after silence in L_disambig.  pass_through: (phone, word) symbol of a self-loop on every state
-    that words enter or leave, which lets the #0 of G through.
+    silence_disambig: symbol after silence in L_disambig.  pass_through: (phone, word) symbols of a self-loop on every
+    state that words enter or leave, which lets the #0 of G through.
     """
-    rows, states = _silence_arcs(silence_prob, phones[silence_phone], phones[silence_disambig] if silence_disambig else None)
+    rows, states = _silence_arcs(
+        silence_prob, phones[silence_phone], phones[silence_disambig] if silence_disambig else None
+    )
     loop = 1 if silence_prob > 0 else 0
     ends = [(loop, 0.0)]
     if silence_prob > 0:
@@ -73,7 +75,9 @@ def _silence_arcs(silence_prob: float, silence: int, disambig: int | None) -> tu
 
 def _pass_through_arcs(rows: list[ArcRow], finals: np.ndarray, phone: int, word: int) -> list[ArcRow]:
     """A self-loop wherever a word can start or the sentence end: kaldi's fstaddselfloops."""
-    states = {source for source, _, _, olabel, _ in rows if olabel != 0} | set(np.flatnonzero(np.isfinite(finals)).tolist())
+    states = {source for source, _, _, olabel, _ in rows if olabel != 0} | set(
+        np.flatnonzero(np.isfinite(finals)).tolist()
+    )
     return [(state, state, phone, word, 0.0) for state in sorted(states)]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Literal
 
 from harness.errors import LexiconError
@@ -80,9 +81,9 @@ def count_ngrams(
 
 
 def continuation_counts(counts: list[Counter[Ngram]]) -> list[Counter[Ngram]]:
-    """Kneser and Ney's counts: below the highest order, in how many contexts an n-gram occurs; n-grams after <s> keep theirs."""
+    """Kneser and Ney's counts: below the highest order, in how many contexts an n-gram occurs; after <s>, how often."""
     result: list[Counter[Ngram]] = []
-    for lower, higher in zip(counts[:-1], counts[1:], strict=True):
+    for lower, higher in pairwise(counts):
         contexts = Counter(ngram[1:] for ngram in higher)
         result.append(
             Counter({g: c if g[0] == START else contexts[g] for g, c in lower.items() if g[0] == START or contexts[g]})
@@ -101,7 +102,8 @@ def kneser_ney(counts: Counter[Ngram]) -> tuple[dict[Ngram, float], dict[Ngram, 
     """(own part of P, weight of the lower order) of one order, with discounts for counts 1, 2 and 3+."""
     discounts = (0.0, *kneser_ney_discounts(Counter(counts.values())))
     total, _ = _followers(counts)
-    own, freed = {}, defaultdict(float)
+    own: dict[Ngram, float] = {}
+    freed: dict[Ngram, float] = defaultdict(float)
     for ngram, count in counts.items():
         discount = discounts[min(count, 3)]
         own[ngram] = (count - discount) / total[ngram[:-1]]
@@ -133,8 +135,8 @@ def _interpolate(counts: list[Counter[Ngram]], predicted: list[str], smooth: Smo
     """P(w | h) = own part + weight(h) P(w | shorter h), down to the uniform distribution; as a back-off model."""
     lower: dict[Ngram, float] = dict.fromkeys([(word,) for word in predicted], 1 / len(predicted))
     orders, weights = [], []
-    for order, table in enumerate(counts, 1):
-        own, weight = smooth(table)
+    for order, counted in enumerate(counts, 1):
+        own, weight = smooth(counted)
         if order == 1:
             probs = {ngram: own.get(ngram, 0.0) + weight[()] * uniform for ngram, uniform in lower.items()}
         else:

@@ -1,7 +1,7 @@
 """A dict directory from a raw lexicon such as CMUdict or the one of a corpus.
 
-Raw lines are 'WORD phone phone ...' or 'WORD probability phone ...'; 'WORD(2)' is another pronunciation of WORD; lines that
-start with ';;;' or '##' are comments; a trailing '# ...' comment is cut off, as CMUdict has them.
+Raw lines are 'WORD phone phone ...' or 'WORD probability phone ...'; 'WORD(2)' is another pronunciation of WORD; lines
+that start with ';;;' or '##' are comments; a trailing '# ...' comment is cut off, as CMUdict has them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class MakeDictConfig:
     case: Literal["keep", "upper", "lower"] = "keep"  # of the words
 
 
-def make_dict(raw_lexicon: str | Path, dict_dir: str | Path, config: MakeDictConfig | None = None, *, force: bool = False) -> DictDir:
+def make_dict(
+    raw_lexicon: str | Path, dict_dir: str | Path, config: MakeDictConfig | None = None, *, force: bool = False
+) -> DictDir:
     """Writes `dict_dir` and returns it, validated. Raises LexiconError naming the line of the raw lexicon."""
     config = config or MakeDictConfig()
     entries = read_raw_lexicon(raw_lexicon, config)
@@ -55,7 +57,13 @@ def make_dict(raw_lexicon: str | Path, dict_dir: str | Path, config: MakeDictCon
         if probable:
             _write(out / "lexiconp.txt", [[entry.word, f"{entry.probability:g}", *entry.phones] for entry in entries])
         DictDir.read(out)
-    LOG.info("%s: %d words, %d pronunciations, %d phones", dict_dir, len({e.word for e in entries}), len(entries), len(phones))
+    LOG.info(
+        "%s: %d words, %d pronunciations, %d phones",
+        dict_dir,
+        len({e.word for e in entries}),
+        len(entries),
+        len(phones),
+    )
     return DictDir.read(dict_dir)
 
 

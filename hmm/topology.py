@@ -17,7 +17,9 @@ def make_topology(
 ) -> HmmTopology:
     """The topology of the given phone ids. silence_states: 1, or at least 3 (with 2 there are no middle states)."""
     if nonsilence_states < 1 or silence_states < 1 or silence_states == 2:
-        raise ValueError(f"need nonsilence_states >= 1 and silence_states 1 or >= 3, got {nonsilence_states}, {silence_states}")
+        raise ValueError(
+            f"need nonsilence_states >= 1 and silence_states 1 or >= 3, got {nonsilence_states}, {silence_states}"
+        )
     phone_entry = dict.fromkeys(sorted(nonsilence), 0) | dict.fromkeys(sorted(silence), 1)
     entries = (left_to_right(nonsilence_states), left_to_right(1) if silence_states == 1 else ergodic(silence_states))
     return HmmTopology(phone_entry, entries)

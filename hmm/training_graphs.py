@@ -1,4 +1,4 @@
-"""Training graphs: all ways to say one known transcript, as transition ids, for alignment (Kaldi's compile-train-graphs).
+"""Training graphs: all ways to say a known transcript, as transition ids, for alignment (Kaldi's compile-train-graphs).
 
 The lexicon is composed with each transcript by a search over (state of L, words said); context, H, determinisation and
 minimisation are done with kaldifst, with one H for all utterances of a batch.
@@ -15,7 +15,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from harness.errors import ModelError
 from hmm.fst_operations import determinize_star, remove_input_symbols
 from hmm.h_transducer import add_self_loops, h_transducer
 from kaldi_bridge.fsts import FstArrays, from_kaldifst, read_fst, to_kaldifst
@@ -84,12 +83,14 @@ class TrainingGraphs:
         kaldifst.arcsort(right, "ilabel")
         tree = self.tree
         clg, windows = kaldifst.compose_context(
-            disambig_syms=list(self.disambig_phones), context_width=tree.context_width, central_position=tree.central_position,
-            ifst=right,
+            disambig_syms=list(self.disambig_phones), context_width=tree.context_width,
+            central_position=tree.central_position, ifst=right,
         )  # fmt: skip
         fst = from_kaldifst(clg)
         shared = np.zeros(len(windows), np.int32)
-        for label in set(fst.ilabel.tolist()):  # a window may be listed and not be used: that of a disambiguation symbol
+        for label in set(
+            fst.ilabel.tolist()
+        ):  # a window may be listed and not be used: that of a disambiguation symbol
             shared[label] = number_of.setdefault(tuple(windows[label]), len(number_of))
         fst.ilabel = shared[fst.ilabel]
         return fst
@@ -121,7 +122,10 @@ def _blank_start_arcs(graph: Any, disambig: list[int], clg: FstArrays) -> bool:
         return False
     if (clg.nextstate == clg.start).any() or len(disambig) != 1:
         return False
-    arcs = [(arc.ilabel, arc.olabel, float(arc.weight.value), arc.nextstate) for arc in kaldifst.ArcIterator(graph, graph.start)]
+    arcs = [
+        (arc.ilabel, arc.olabel, float(arc.weight.value), arc.nextstate)
+        for arc in kaldifst.ArcIterator(graph, graph.start)
+    ]
     if any(arc[0] != disambig[0] for arc in arcs):
         return False
     graph.delete_arcs(graph.start, len(arcs))
@@ -136,15 +140,16 @@ def compose_with_words(lexicon: FstArrays, words: NDArray[np.int32]) -> FstArray
     lexicon: arcs of each state sorted by output label.
     """
     start, finals, offsets, ilabel, olabel, weight, nextstate = _compose_with_words(
-        lexicon.start, lexicon.finals, lexicon.offsets, lexicon.ilabel, lexicon.olabel, lexicon.weight, lexicon.nextstate, words
+        lexicon.start, lexicon.finals, lexicon.offsets, lexicon.ilabel, lexicon.olabel, lexicon.weight,
+        lexicon.nextstate, words,
     )  # fmt: skip
     return FstArrays(int(start), finals, offsets, ilabel, olabel, weight, nextstate)
 
 
 @njit(cache=True, nogil=True)
-def _compose_with_words(first, finals, offsets, ilabel, olabel, weight, nextstate, words):  # type: ignore[no-untyped-def]
-    """Breadth-first over pairs (state, words said), numbered as they are found; then only those that reach an end are kept."""
-    number = dict()
+def _compose_with_words(first, finals, offsets, ilabel, olabel, weight, nextstate, words):  # type: ignore
+    """Breadth-first over pairs (state, words said), numbered as they are found; those that reach no end are dropped."""
+    number = {}
     number[np.int64(first) * (len(words) + 1)] = np.int64(0)
     pairs = [np.int64(first) * (len(words) + 1)]
     sources, arcs, targets = [np.int64(0)], [np.int64(0)], [np.int64(0)]

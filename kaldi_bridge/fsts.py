@@ -1,6 +1,7 @@
 """OpenFst's weighted transducers as numpy arrays: files (vector and const), archives (fsts.N.gz), and kaldifst objects.
 
-The bulk road from arrays to kaldifst is the const format through a file in memory: a loop over add_arc is 25 times slower.
+The bulk road from arrays to kaldifst is the const format through a file in memory: a loop over add_arc is 25 times
+slower.
 Every array is checked here, since a state out of range ends the interpreter inside OpenFst.
 """
 
@@ -34,9 +35,9 @@ _ARC = np.dtype([("ilabel", "<i4"), ("olabel", "<i4"), ("weight", "<f4"), ("next
 
 @dataclass(eq=False)
 class FstArrays:
-    """A transducer in the tropical semiring: costs add up, the least wins. State s owns arcs offsets[s] : offsets[s + 1].
+    """A transducer in the tropical semiring: costs add up, the least wins. State s owns arcs offsets[s]:offsets[s + 1].
 
-    start: the first state, or -1 for the empty transducer.  finals: +inf where a state is not final.  Label 0 is epsilon.
+    start: the first state, -1 if there is none.  finals: +inf where a state is not final.  Label 0 is epsilon.
     """
 
     start: int
@@ -82,11 +83,16 @@ class FstArrays:
         """Raises ModelError if a state number lies outside or a count disagrees: such arrays crash OpenFst."""
         states, arcs = self.num_states, self.num_arcs
         problem = None
-        if len(self.offsets) != states + 1 or self.offsets[0] != 0 or self.offsets[-1] != arcs or np.any(np.diff(self.offsets) < 0):
+        if (
+            len(self.offsets) != states + 1
+            or self.offsets[0] != 0
+            or self.offsets[-1] != arcs
+            or np.any(np.diff(self.offsets) < 0)
+        ):
             problem = "its rows do not cover its arcs"
         elif not len(self.olabel) == len(self.weight) == len(self.nextstate) == arcs:
             problem = "its arc columns differ in length"
-        elif arcs and not (0 <= self.nextstate.min() and self.nextstate.max() < states):
+        elif arcs and not (self.nextstate.min() >= 0 and self.nextstate.max() < states):
             problem = f"an arc leads to a state outside 0..{states - 1}"
         elif not -1 <= self.start < states or (states and self.start < 0):
             problem = f"the start state {self.start} lies outside 0..{states - 1}"
@@ -98,7 +104,9 @@ class FstArrays:
             raise ModelError(where, problem, mend=MEND)
 
 
-def parse_fst(data: bytes, where: str = "transducer", position: int = 0, *, trusted: bool = False) -> tuple[FstArrays, int]:
+def parse_fst(
+    data: bytes, where: str = "transducer", position: int = 0, *, trusted: bool = False
+) -> tuple[FstArrays, int]:
     """The transducer (vector or const, standard arcs) at `position`, and the position after it. Raises ModelError.
 
     trusted: the bytes come from OpenFst in this process; its state numbers are not checked again.
@@ -127,10 +135,14 @@ def _parse_header(data: bytes, position: int, where: str) -> tuple[str, int, int
         position += 4 + size
     _, flags, _, start, states, arcs = HEADER.unpack_from(data, position)
     if names[0] not in ("vector", "const") or names[1] != "standard":
-        raise ModelError(where, f"is a {names[0]!r} transducer with {names[1]!r} arcs; only vector and const with standard arcs are read",
-                         mend="convert it: fstconvert --fst_type=vector")  # fmt: skip
+        problem = (
+            f"is a {names[0]!r} transducer with {names[1]!r} arcs; only vector and const with standard arcs are read"
+        )
+        raise ModelError(where, problem, mend="convert it: fstconvert --fst_type=vector")
     if flags & SYMBOL_TABLES:
-        raise ModelError(where, "embeds symbol tables", mend="remove them: fstsymbols --clear_isymbols --clear_osymbols")
+        raise ModelError(
+            where, "embeds symbol tables", mend="remove them: fstsymbols --clear_isymbols --clear_osymbols"
+        )
     return names[0], flags, start, states, arcs, position + HEADER.size
 
 
@@ -165,19 +177,27 @@ def _parse_vector(data: bytes, position: int, start: int, states: int) -> tuple[
 
 def _from_table(start: int, finals: NDArray[Any], offsets: NDArray[np.int64], table: NDArray[Any]) -> FstArrays:
     return FstArrays(
-        int(start), finals.astype(np.float32), offsets, table["ilabel"].astype(np.int32), table["olabel"].astype(np.int32),
+        int(start), finals.astype(np.float32), offsets,
+        table["ilabel"].astype(np.int32), table["olabel"].astype(np.int32),
         table["weight"].astype(np.float32), table["nextstate"].astype(np.int32),
     )  # fmt: skip
 
 
 def _header(kind: str, version: int, properties: int, fst: FstArrays) -> bytes:
     names = b"".join(struct.pack("<i", len(name)) + name.encode() for name in (kind, "standard"))
-    return struct.pack("<i", MAGIC) + names + HEADER.pack(version, 0, properties, fst.start, fst.num_states, fst.num_arcs)
+    return (
+        struct.pack("<i", MAGIC) + names + HEADER.pack(version, 0, properties, fst.start, fst.num_states, fst.num_arcs)
+    )
 
 
 def _table(fst: FstArrays) -> NDArray[Any]:
     table = np.empty(fst.num_arcs, _ARC)
-    table["ilabel"], table["olabel"], table["weight"], table["nextstate"] = fst.ilabel, fst.olabel, fst.weight, fst.nextstate
+    table["ilabel"], table["olabel"], table["weight"], table["nextstate"] = (
+        fst.ilabel,
+        fst.olabel,
+        fst.weight,
+        fst.nextstate,
+    )
     return table
 
 
@@ -252,7 +272,7 @@ def write_fst_archive(path: str | Path, items: Iterable[tuple[str, FstArrays]]) 
 
 
 def _through_file(use: Callable[[str], Any], data: bytes | None) -> tuple[Any, bytes]:
-    """Calls `use` with the path of a file in memory that holds `data`; returns its answer and the file's bytes after."""
+    """Calls `use` with the path of a file in memory that holds `data`; returns its answer and the bytes there after."""
     if hasattr(os, "memfd_create"):
         handle, path, named = os.memfd_create("fst"), "", False
         path = f"/proc/self/fd/{handle}"

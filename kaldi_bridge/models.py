@@ -20,8 +20,8 @@ from kaldi_bridge.topologies import HmmState, HmmTopology, read_topology, read_t
 from kaldi_bridge.trees import Leaf, Node, Split, Table, Tree, read_tree, tree_bytes, write_tree
 
 __all__ = [
-    "AmDiagGmm", "HmmState", "HmmTopology", "Leaf", "Node", "Split", "Table", "TransitionModel", "Tree", "read_am", "read_model",
-    "read_topology", "read_transition_model", "read_tree", "tree_bytes", "write_model", "write_tree",
+    "AmDiagGmm", "HmmState", "HmmTopology", "Leaf", "Node", "Split", "Table", "TransitionModel", "Tree", "read_am",
+    "read_model", "read_topology", "read_transition_model", "read_tree", "tree_bytes", "write_model", "write_tree",
 ]  # fmt: skip
 
 IntArray = NDArray[np.int32]
@@ -87,7 +87,7 @@ class TransitionModel:
 
     @classmethod
     def from_tree(cls, tree: Tree, topology: HmmTopology) -> TransitionModel:
-        """The model that Kaldi's gmm-init-model makes: every (phone, state, pdf) of the tree, the topology's probabilities."""
+        """The model that Kaldi's gmm-init-model makes: all (phone, state, pdf) of the tree, first probabilities."""
         found: set[tuple[int, int, int]] = set()
         for phone in topology.phones:
             for state, hmm_state in enumerate(topology.hmm(phone)):
@@ -149,7 +149,8 @@ class AmDiagGmm:
 
     @classmethod
     def from_parameters(
-        cls, offsets: NDArray[np.integer], weights: NDArray[np.floating], means: NDArray[np.floating], variances: NDArray[np.floating]
+        cls, offsets: NDArray[np.integer], weights: NDArray[np.floating], means: NDArray[np.floating],
+        variances: NDArray[np.floating],
     ) -> AmDiagGmm:  # fmt: skip
         """GMMs from weights [gaussians], means and variances [gaussians, dim]; the constants are computed."""
         inv_vars = (1.0 / np.asarray(variances, np.float64)).astype(np.float32)
@@ -184,7 +185,7 @@ class AmDiagGmm:
 def compute_gconsts(weights: FloatArray, means_invvars: FloatArray, inv_vars: FloatArray) -> FloatArray:
     """[gaussians] the terms of the log-likelihood that do not depend on the frame: DiagGmm::ComputeGconsts.
 
-    Raises ModelError if one is not a number or infinite in the wrong direction (a dead Gaussian of weight 0 gives -inf).
+    A Gaussian of weight 0 gives -inf.  Raises ModelError if one is not a number or +inf.
     """
     inverse = inv_vars.astype(np.float64)
     with np.errstate(divide="ignore"):
@@ -246,7 +247,9 @@ def _read_transitions(reader: ObjectReader, where: str) -> TransitionModel:
     reader.token("<TransitionModel>")
     topology = read_topology_object(reader, where)
     if reader.peek() == "<Tuples>":
-        raise ModelError(where, "has a chain (non-HMM) topology", mend="use a GMM-HMM model, for example exp/tri3b/final.mdl")
+        raise ModelError(
+            where, "has a chain (non-HMM) topology", mend="use a GMM-HMM model, for example exp/tri3b/final.mdl"
+        )
     reader.token("<Triples>")
     tuples = [(reader.integer(), reader.integer(), reader.integer()) for _ in range(reader.integer())]
     reader.token("</Triples>")
@@ -282,7 +285,7 @@ def _read_gmms(reader: ObjectReader, where: str) -> AmDiagGmm:
 
 
 def _read_gmm(reader: ObjectReader) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Weights, constants, means_invvars and inv_vars of one <DiagGMM>; the constants are computed where the file has none."""
+    """Weights, constants, means_invvars and inv_vars of one <DiagGMM>; constants are computed where there are none."""
     reader.token("<DiagGMM>")
     gconsts = None
     if reader.peek() == "<GCONSTS>":

@@ -1,8 +1,8 @@
-"""The tokens, numbers, vectors and matrices that Kaldi objects are made of, read from binary or text, written to binary.
+"""The tokens, numbers, vectors and matrices that Kaldi objects are made of: read from binary and text, written binary.
 
-Format: kaldi's base/io-funcs and matrix/*: a file starts with the two bytes "\\0B" if binary; a token ends in a space; a basic
-type is preceded by its size in bytes (negative if unsigned); a vector of ints by its length; a float vector by "FV ".
-Both readers offer the same methods, so that every object has one parser.
+Format: kaldi's base/io-funcs and matrix/*.  A file starts with the two bytes "\\0B" if binary; a token ends in a space; a
+basic type is preceded by its size in bytes (negative if unsigned), a vector of ints by its length, a float vector by
+"FV ".  Both readers offer the same methods, so that every object has one parser.
 """
 
 from __future__ import annotations

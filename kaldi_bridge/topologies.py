@@ -23,7 +23,7 @@ class HmmState:
 
 @dataclass(frozen=True)
 class HmmTopology:
-    """entries: the distinct HMMs; phone_entry: phone -> index of its HMM. The last state of an HMM is its non-emitting end."""
+    """entries: the distinct HMMs, whose last state is the non-emitting end; phone_entry: phone -> index of its HMM."""
 
     phone_entry: dict[int, int]
     entries: tuple[tuple[HmmState, ...], ...]
@@ -82,7 +82,9 @@ def _check_hmm(hmm: tuple[HmmState, ...]) -> None:
         if state.pdf_class < 0:
             raise ModelError("topology", f"state {number} is non-emitting: only the last one may be", mend=mend)
         if not state.transitions or any(not 0 <= target < len(hmm) for target, _ in state.transitions):
-            raise ModelError("topology", f"state {number} has no transition, or one to a state that is not there", mend=mend)
+            raise ModelError(
+                "topology", f"state {number} has no transition, or one to a state that is not there", mend=mend
+            )
         total = sum(prob for _, prob in state.transitions)
         if abs(total - 1) > 0.01:
             mend_sum = "let the probabilities of each state add up to 1"
@@ -125,7 +127,9 @@ def write_topology_object(writer: ObjectWriter, topology: HmmTopology) -> None:
 def _read_binary(reader: ObjectReader, where: str) -> HmmTopology:
     phones, entry_of, count = reader.integers(), reader.integers(), reader.integer()
     if count < 0:
-        raise ModelError(where, "has a chain (non-HMM) topology", mend="use a GMM-HMM model, for example exp/tri3b/final.mdl")
+        raise ModelError(
+            where, "has a chain (non-HMM) topology", mend="use a GMM-HMM model, for example exp/tri3b/final.mdl"
+        )
     entries = tuple(tuple(_read_state(reader) for _ in range(reader.integer())) for _ in range(count))
     if any(not (phone < len(entry_of) and 0 <= entry_of[phone] < count) for phone in phones):
         raise ModelError(where, "the topology names phones without an entry", mend=MEND)

@@ -1,7 +1,7 @@
 """Phonetic decision trees (Kaldi's ContextDependency): which pdf a phone in its context and HMM state uses.
 
-A tree maps an event (the phones of the window by position, and the pdf class under key -1) to a pdf. Its three kinds of node
-are Kaldi's event maps: CE (constant), TE (table) and SE (split).  Format: kaldi's tree/event-map, tree/context-dep.
+A tree maps an event (the phones of the window by position, and the pdf class under key -1) to a pdf. Its three kinds of
+node are Kaldi's event maps: CE (constant), TE (table) and SE (split).  Format: kaldi's tree/event-map, context-dep.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class Tree:
 
     def __post_init__(self) -> None:
         if not 0 <= self.central_position < self.context_width:
-            raise ValueError(f"central position {self.central_position} lies outside the window of {self.context_width}")
+            raise ValueError(
+                f"central position {self.central_position} lies outside the window of {self.context_width}"
+            )
 
     @property
     def num_pdfs(self) -> int:

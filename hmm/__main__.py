@@ -1,0 +1,12 @@
+"""python -m hmm: the classic Kaldi system, from a lexicon to lattices."""
+
+from __future__ import annotations
+
+from harness.cli import app_for, run
+from hmm import verbs_graph
+
+app = app_for("hmm", "The classic Kaldi system: lexicon, language model, GMM ladder, graphs, decoding, lattices.")
+verbs_graph.register(app)
+
+if __name__ == "__main__":
+    run(app)
