@@ -49,16 +49,23 @@ def _best_arcs(source, target, word, graph, acoustic, final_graph, final_acousti
 
 
 def best_path(
-    lattice: Lattice | CompactLattice, lm_weight: float = 12.0, word_ins_penalty: float = 0.0
+    lattice: Lattice | CompactLattice,
+    lm_weight: float = 12.0,
+    word_ins_penalty: float = 0.0,
+    *,
+    utterance: str = "lattice",
 ) -> Path:
-    """The cheapest path.  Raises DecodeError where no path reaches a final state."""
+    """The cheapest path.  Raises DecodeError, naming the utterance, where no path reaches a final state."""
+    mend = "decode again with a wider --beam"
+    if lattice.num_states == 0:
+        raise DecodeError(utterance, "the lattice is empty", mend=mend)
     best, back = np.empty(lattice.num_states), np.empty(lattice.num_states, np.int32)
     last, _ = _best_arcs(
         lattice.source, lattice.target, lattice.word, lattice.graph_cost, lattice.acoustic_cost, lattice.final_graph,
         lattice.final_acoustic, 1.0 / lm_weight, float(word_ins_penalty), best, back,
     )  # fmt: skip
     if last < 0:
-        raise DecodeError("lattice", "no path reaches a final state", mend="decode again with a wider --beam")
+        raise DecodeError(utterance, "no path of the lattice reaches a final state", mend=mend)
     arcs = []
     state = last
     while state != 0:

@@ -1,0 +1,71 @@
+"""The verbs that decode: decode, lattice-best-path."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML of decoder options")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE over the config, as beam=10.0")]
+JobsOption = Annotated[int | None, typer.Option("--jobs", help="processes; default: all cores")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the room's app."""
+    app.command()(decode)
+    app.command("lattice-best-path")(lattice_best_path)
+
+
+def decode(
+    graph: Annotated[Path, typer.Option("--graph", help="graph directory with HCLG.fst")],
+    model: Annotated[Path, typer.Option("--model", help="final.mdl of the graph's transition ids")],
+    loglikes: Annotated[Path, typer.Option("--loglikes", help="scp of log-likelihoods [frames, pdfs], unscaled")],
+    out: Annotated[Path, typer.Option("--out", help="decode directory to write: lat.N.gz, num_jobs, log")],
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    jobs: JobsOption = None,
+) -> None:
+    """Decode matrices of log-likelihoods to lattices; the same command after a kill goes on where it stopped."""
+    from harness.config import load_config
+    from hmm.decode_set import decode_set
+    from hmm.decoder import DecodeConfig
+    from kaldi_bridge.tables import read_matrix_scp
+
+    table = read_matrix_scp(loglikes)
+    options = load_config(DecodeConfig, config, set_ or ())
+    stamp = loglikes.stat()
+    identity = f"{loglikes} {stamp.st_size} {stamp.st_mtime_ns}"
+    decode_set(graph, table, list(table), out, options, model=model, jobs=jobs, identity=identity)
+
+
+def lattice_best_path(
+    lattices: Annotated[Path, typer.Option("--lattices", help="decode directory, or one archive of lattices")],
+    words: Annotated[Path | None, typer.Option("--words", help="words.txt or its directory; default: ids")] = None,
+    lm_weight: Annotated[float, typer.Option("--lm-weight", help="language model weight")] = 12.0,
+    penalty: Annotated[float, typer.Option("--penalty", help="word insertion penalty")] = 0.0,
+    alignments: Annotated[bool, typer.Option("--alignments", help="print transition ids instead of words")] = False,
+) -> None:
+    """Print the best path of each lattice, as Kaldi's text tables."""
+    from harness.errors import DecodeError
+    from hmm.lattice import best_path
+    from kaldi_bridge.lattices import read_decode_dir, read_lattices
+    from kaldi_bridge.text_tables import read_text_table
+
+    names: dict[str, str] = {}
+    if words is not None:
+        table = read_text_table(words / "words.txt" if words.is_dir() else words)
+        names = {number: word for word, number in table.items()}
+    for utterance, lattice in read_decode_dir(lattices) if lattices.is_dir() else read_lattices(lattices):
+        path = best_path(lattice, lm_weight, penalty, utterance=utterance)
+        ids = path.transition_ids if alignments else path.words
+        fields = [str(number) for number in ids.tolist()]
+        if names and not alignments:
+            unknown = [number for number in fields if number not in names]
+            if unknown:
+                problem = f"the lattice holds word {unknown[0]}, which {words} lacks"
+                raise DecodeError(utterance, problem, mend="give the words.txt of the graph that was decoded")
+            fields = [names[number] for number in fields]
+        sys.stdout.write(" ".join([utterance, *fields]) + "\n")
