@@ -1,0 +1,87 @@
+"""The scored decodings of a recipe's work directory, gathered for the report.
+
+A decoding is ``exp/<training>/<model>/decode_<test>_<lm>/`` with the files that ``am score`` writes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from am.bootstrap import Errors
+from am.score import read_errors
+from harness.errors import DataDirError
+from kaldi_bridge.text_tables import read_text_table
+
+TESTS = {  # columns of the table, in this order
+    "clean": "clean",
+    "noisy": "noisy",
+    "enhanced": "enhanced",
+    "mixed": "enhanced, observation added",
+    "clean_enhanced": "clean through the enhancer",
+}
+TRAININGS = {"clean": "clean", "multi": "clean + noisy", "multi_enhanced": "clean + noisy + enhanced"}
+AGE_GROUPS = ((6, 8), (9, 11), (12, 15))  # years
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """One acoustic model on one test set."""
+
+    training: str
+    model: str
+    test: str
+    lm: str
+    errors: Errors
+    lm_weight: float
+    word_ins_penalty: float
+
+
+def read_decodings(exp: Path) -> list[Decoding]:
+    """Every scored decoding of a known test set below ``exp``.  Raises DataDirError where there is none."""
+    found = [_read(path.parent) for path in sorted(exp.glob("*/*/decode_*/per_utt.tsv"))]
+    known = [decoding for decoding in found if decoding.test in TESTS]
+    if not known:
+        raise DataDirError(exp, "holds no scored decoding", mend="run the decoding and scoring stages first")
+    return known
+
+
+def _read(folder: Path) -> Decoding:
+    test, _, lm = folder.name.removeprefix("decode_").rpartition("_")
+    try:
+        tuned = json.loads((folder / "score.json").read_text(encoding="utf-8"))
+        setting = float(tuned["lm_weight"]), float(tuned["word_ins_penalty"])
+    except (OSError, KeyError, ValueError) as error:
+        raise DataDirError(folder / "score.json", f"is damaged ({error})", mend="run 'am score' again") from error
+    return Decoding(
+        training=folder.parent.parent.name, model=folder.parent.name, test=test, lm=lm,
+        errors=read_errors(folder), lm_weight=setting[0], word_ins_penalty=setting[1],
+    )  # fmt: skip
+
+
+def part_of(errors: Errors, chosen: Callable[[str, str], bool]) -> Errors | None:
+    """The errors of the utterances for which ``chosen(utterance, speaker)`` holds; None where no word is left."""
+    rows = zip(errors.utterances, errors.speakers, errors.words, errors.errors, strict=True)
+    kept = {utt: (speaker, int(words), int(wrong)) for utt, speaker, words, wrong in rows if chosen(utt, speaker)}
+    return Errors.of(kept) if sum(words for _, words, _ in kept.values()) else None
+
+
+def snr_of(data: Path) -> Mapping[str, str]:
+    """Utterance -> SNR in dB as text, from the noisy test set's ``utt2snr``; empty where there is none."""
+    path = data / "utt2snr"
+    return read_text_table(path) if path.is_file() else {}
+
+
+def age_group_of(data: Path) -> Mapping[str, str]:
+    """Speaker -> '6-8', '9-11' or '12-15' (or 'other'), from ``spk2age``; empty where there is none."""
+    path = data / "spk2age"
+    return {speaker: _group(age) for speaker, age in read_text_table(path).items()} if path.is_file() else {}
+
+
+def _group(age: str) -> str:
+    for low, high in AGE_GROUPS:
+        if age.isdecimal() and low <= int(age) <= high:
+            return f"{low}-{high}"
+    return "other"
