@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from enhance import verbs_train
+from enhance import verbs_data, verbs_train
 from harness.cli import app_for, run
 
 app = app_for("enhance", "Noisy speech to clean speech: mix, train, denoise, score.")
+app.command()(verbs_data.mix)
 app.command()(verbs_train.train)
+app.command()(verbs_data.denoise)
 app.command()(verbs_train.models)
 app.command("pack-clean")(verbs_train.pack_clean)
 app.command("export-builtin")(verbs_train.export_builtin)

@@ -68,7 +68,8 @@ class Trainer:
         noise, held_noise = hold_out(noise, config.held_out_noises, 0, "held-out noises")
         plain = replace(
             self.settings.pairs, seconds=max(self.settings.pairs.seconds, 1.0), snr=config.validation_snr,
-            clean_share=0.0, babble=0.0, synthetic=0.0, second_noise=0.0, gain=(0.0, 0.0), equalise=0.0, speed=(1.0, 1.0),
+            clean_share=0.0, babble=0.0, synthetic=0.0, second_noise=0.0, gain=(0.0, 0.0), equalise=0.0,
+            speed=(1.0, 1.0),
         )  # fmt: skip
         held = Pairs(held_speech, held_noise, plain, sample_rate=rate, seed=0, device=self.device)
         validation = Validation([held(i) for i in range(config.validation_batches)], rate, config.clean_weight)

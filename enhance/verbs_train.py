@@ -17,17 +17,21 @@ def train(
     override: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, dotted; may be given again")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto")] = "auto",
     max_minutes: Annotated[float | None, typer.Option(help="end by then, the rate decayed")] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads; more than one only pays on idle cores")] = 1,
     tensorboard: Annotated[bool, typer.Option(help="also write TensorBoard files")] = False,
     force: Annotated[bool, typer.Option(help="start anew where a run with other settings stands")] = False,
 ) -> None:
     """Train a generator (and its critic) on clean speech mixed with noise as it goes."""
     import shutil
 
+    import torch
+
     from enhance.settings import load_settings
     from enhance.sounds import load_noise
     from enhance.train import Trainer
     from harness.log import get_logger
 
+    torch.set_num_threads(threads)
     settings = load_settings(config, override or [])
     rate = settings.generator.sample_rate
     noises = load_noise(noise, rate)
@@ -117,7 +121,6 @@ def _clean_speech(data: Path | None, pack: Path | None, rate: int):  # type: ign
 def _utterances(data: Path, rate: int):  # type: ignore[no-untyped-def]
     """(utterance, speaker, samples) of a data directory."""
     from kaldi_bridge.audio import read_utterances
-
     from kaldi_bridge.data_dir import DataDir
 
     directory = DataDir.read(data)

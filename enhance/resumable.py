@@ -1,0 +1,79 @@
+"""An output directory that many files fill: worked on aside under a fixed name, so that a rerun after a kill goes on.
+
+The directory beside (`.NAME.partial`) holds request.json, what was asked for; another request starts anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from harness.atomic import disk_error, write_whole
+from harness.errors import DiskError
+from harness.log import get_logger
+
+REQUEST = "request.json"
+
+
+class ResumableDir:
+    """A directory in the making.
+
+    out: where it will stand.  request: plain values that decide its content.  force: replace what stands there.
+    Raises DiskError where something else stands at `out`.
+    """
+
+    def __init__(self, out: str | os.PathLike[str], request: dict[str, Any], *, force: bool = False) -> None:
+        self.out = Path(os.path.abspath(out))
+        self.partial = self.out.with_name(f".{self.out.name}.partial")
+        self.request = json.loads(json.dumps(request))
+        self.done = not force and _request_of(self.out) == self.request
+        if self.done:
+            get_logger("enhance").info("%s is there already, made by the same request", out)
+            return
+        if self.out.exists() and not force and (not self.out.is_dir() or any(self.out.iterdir())):
+            raise DiskError(out, "already exists", mend="remove it, choose another --out, or pass --force")
+        if _request_of(self.partial) == self.request:
+            get_logger("enhance").info("going on where an earlier run of the same request stopped")
+            return
+        try:
+            shutil.rmtree(self.partial, ignore_errors=True)
+            self.partial.mkdir(parents=True)
+        except OSError as error:
+            raise disk_error(out, error) from error
+        with write_whole(self.partial / REQUEST) as stream:
+            json.dump(self.request, stream)
+
+    def finish(self) -> None:
+        """Put the whole directory in its place."""
+        old = self.out.with_name(f".{self.out.name}.{os.getpid()}.old")
+        try:
+            if self.out.exists():
+                os.replace(self.out, old)
+            os.replace(self.partial, self.out)
+        except OSError as error:
+            raise disk_error(self.out, error) from error
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _request_of(directory: Path) -> Any:
+    try:
+        return json.loads((directory / REQUEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def stamp_of(sources: Iterable[str]) -> str:
+    """SHA-256 over size and time of change of the files among these wav.scp entries: other content, another request."""
+    digest = hashlib.sha256()
+    for source in sources:
+        try:
+            status = os.stat(source)
+            digest.update(f"{source}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        except OSError:
+            digest.update(f"{source}\n".encode())  # a command, a place in an ark, or missing
+    return digest.hexdigest()

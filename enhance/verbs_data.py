@@ -1,0 +1,58 @@
+"""The verbs that make data: mix, denoise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.errors import ConfigError
+
+
+def mix(
+    data: Annotated[Path, typer.Option(help="Kaldi data directory of clean speech")],
+    noise: Annotated[Path, typer.Option(help="directory of noise recordings")],
+    out: Annotated[Path, typer.Option(help="data directory to write")],
+    snr: Annotated[str, typer.Option(help="dB, one is drawn for each utterance")] = "0,5,10,15",
+    seed: Annotated[int, typer.Option(help="another seed, other draws")] = 0,
+    sample_rate: Annotated[int, typer.Option(help="Hz that speech and noise must have")] = 16000,
+    jobs: Annotated[int | None, typer.Option(help="processes; all cores if not given")] = None,
+    force: Annotated[bool, typer.Option(help="replace what stands at --out")] = False,
+) -> None:
+    """Mix a data directory with noise at drawn SNRs; same utterance ids, the draws recorded."""
+    from enhance.mixing import MixConfig, mix_data_dir, parse_snrs
+
+    config = MixConfig(snr=parse_snrs(snr), seed=seed, sample_rate=sample_rate)
+    typer.echo(f"wrote {mix_data_dir(data, noise, out, config, jobs=jobs, force=force)}")
+
+
+def denoise(
+    out: Annotated[Path, typer.Option(help="directory to write")],
+    data: Annotated[Path | None, typer.Option(help="Kaldi data directory of noisy speech")] = None,
+    source: Annotated[Path | None, typer.Option("--in", help="audio file, or directory of audio files")] = None,
+    model: Annotated[str, typer.Option(help="best.pt of a run, exported weights, or builtin")] = "builtin",
+    mix: Annotated[float, typer.Option(help="share of the unprocessed signal added back, 0 to 1")] = 0.0,
+    resample: Annotated[bool, typer.Option(help="convert recordings of another sample rate")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto")] = "cpu",
+    max_failed: Annotated[float, typer.Option(help="share of recordings that may fail")] = 0.05,
+    jobs: Annotated[int | None, typer.Option(help="processes; all cores if not given")] = None,
+    force: Annotated[bool, typer.Option(help="replace what stands at --out")] = False,
+) -> None:
+    """Enhance a data directory, or plain audio, with a trained generator."""
+    from enhance.denoise import DenoiseConfig, check_choice, denoise_data_dir, denoise_files
+    from enhance.verbs_train import pick_device
+
+    check_choice(data, source)
+    try:
+        config = DenoiseConfig(
+            model=model, mix=mix, resample=resample, device=pick_device(device), max_failed=max_failed
+        )
+    except ValueError as error:
+        raise ConfigError("enhance denoise", str(error), mend="change the option") from error
+    if data is not None:
+        report = denoise_data_dir(data, out, config, jobs=jobs, force=force)
+    else:
+        assert source is not None
+        report = denoise_files(source, out, config, jobs=jobs, force=force)
+    typer.echo(f"wrote {out}: {report['recordings']} recordings, {len(report['failed'])} left out")
