@@ -73,14 +73,16 @@ class Pairs:
     ) -> None:
         self.speech, self.noise, self.config, self.seed = speech, noise, config, seed
         self.sample_rate, self.device = sample_rate, device
-        self.samples = max(160, round(config.seconds * sample_rate / 160) * 160)
+        self.samples = max(160, round(config.seconds * sample_rate))
         self._speech = torch.from_numpy(speech.samples).to(device)
         self._noise = torch.from_numpy(noise.samples).to(device)
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         batch_rng = rng_for(self.seed, "batch", step)
         speed = batch_rng.uniform(*self.config.speed)
-        read = round(self.samples / 160 * speed) * 160  # samples before the speed change
+        read = self.samples  # before the speed change; few different lengths, so that Fourier plans are reused
+        if self.config.speed != (1.0, 1.0):
+            read = max(160, round(self.samples * speed / 160) * 160)
         draws = self._draw(step)
         speech = self._speech_crops(draws.index, draws.offset, read)
         clean = self._shaped(speech, draws.speech_sliders)

@@ -11,7 +11,7 @@ import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -26,9 +26,11 @@ from harness.errors import ConfigError
 class TrainConfig:
     seed: int = 0
     steps: int = 6000  # optimiser steps; the rate has fallen to its end by then
-    rate: float = 1.0e-3  # Adam, of the generator
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    rate: float = 1.0e-3  # of the generator
     critic_rate: float = 5.0e-4
-    betas: tuple[float, float] = (0.8, 0.99)  # a low first one, as adversarial training wants
+    betas: tuple[float, float] = (0.8, 0.99)  # of Adam; a low first one, as adversarial training wants
+    weight_decay: float = 1.0e-4
     warmup: int = 200  # steps of rising rate
     final_rate: float = 0.01  # share of the rate left at the end (cosine): the last bit of decay matters
     clip: float = 5.0  # gradient norm

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from enhance.pairs import Pairs
-from enhance.settings import Settings, build_generator, build_objective
+from enhance.settings import Settings, TrainConfig, build_generator, build_objective
 from enhance.sounds import Sounds, hold_out
 from enhance.validate import Validation
 from enhance.weights import save_generator
@@ -53,9 +53,9 @@ class Trainer:
             if isinstance(module, nn.RNNBase):
                 module.flatten_parameters()  # a copy's weights lie scattered, which cuDNN does not like
         self.objective = build_objective(settings, self.model.sample_rate).to(device)
-        self.optimizer = _adam(self.model, config.rate, config.betas)
+        self.optimizer = _optimizer(self.model, config)
         critic = self.objective.critic
-        self.critic_optimizer = _adam(critic, config.critic_rate, config.betas) if critic is not None else None
+        self.critic_optimizer = _optimizer(critic, config) if critic is not None else None
         self.pairs, self.validation = self._data(speech, noise)
         self.step, self.seconds, self.best = 0, 0.0, math.inf
         self.started = time.monotonic()
@@ -218,8 +218,15 @@ class Trainer:
         self.log.info("resumed at step %d", self.step)
 
 
-def _adam(module: nn.Module, rate: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(module.parameters(), lr=rate, betas=betas, weight_decay=1e-4)
+def _optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """Its rate is set anew before each step."""
+    match config.optimizer:
+        case "adam":
+            return torch.optim.AdamW(module.parameters(), betas=config.betas, weight_decay=config.weight_decay)
+        case "rmsprop":
+            return torch.optim.RMSprop(module.parameters(), weight_decay=config.weight_decay)
+        case _:
+            raise ValueError(f"optimizer must be adam or rmsprop, got {config.optimizer!r}")
 
 
 def _cut_metrics(path: Path, step: int) -> None:

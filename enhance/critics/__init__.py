@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from enhance.critics.critic import Critic
+from enhance.critics.segan import SeganCritic, SeganCriticConfig
 from enhance.critics.spectrogram import SpectrogramCritic, SpectrogramCriticConfig
 
-CRITICS = {
+CRITICS: dict[str, tuple[Any, Any]] = {
+    "segan": (SeganCriticConfig, SeganCritic),
     "spectrogram": (SpectrogramCriticConfig, SpectrogramCritic),
 }
 

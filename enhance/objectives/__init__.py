@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from enhance.objectives.compact import CompactObjective, CompactObjectiveConfig
 from enhance.objectives.objective import Objective
+from enhance.objectives.segan import SeganObjective, SeganObjectiveConfig
 
-OBJECTIVES = {
+OBJECTIVES: dict[str, tuple[Any, Any]] = {
     "compact": (CompactObjectiveConfig, CompactObjective),
+    "segan": (SeganObjectiveConfig, SeganObjective),
 }
 
 __all__ = ["OBJECTIVES", "Objective"]
