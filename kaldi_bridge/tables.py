@@ -149,7 +149,7 @@ def read_matrix(name: str | os.PathLike[str], *, where: str = "") -> Array:
 def write_matrix(path: str | os.PathLike[str], matrix: Array) -> None:
     """One float32 matrix (or vector) as a file of its own, as Kaldi's final.mat."""
     with write_whole(path, "wb") as stream:
-        _write_value(stream, np.asarray(matrix, np.float32), compress=False)
+        stream.write(packed_matrix(np.asarray(matrix, np.float32)))
 
 
 def read_matrix_ark(name: str | os.PathLike[str]) -> Iterator[tuple[str, Array]]:
@@ -186,17 +186,17 @@ class MatrixWriter:
 
         Raises TableError for a key with blanks, a key written before, and NaN or infinity.
         """
+        self.write_packed(key, packed_matrix(value, compress=self.compress, where=f"{self.ark}: {key}"))
+
+    def write_packed(self, key: str, packed: bytes) -> None:
+        """Add an entry that `packed_matrix` made (in a worker)."""
         if not key or any(letter.isspace() for letter in key):
             raise TableError(self.ark, f"key {key!r} is empty or has blanks", mend="rename the utterance")
         if key in self.index:
             raise TableError(self.ark, f"key {key} written twice", mend="make the keys unique")
-        array = np.asarray(value)
-        array = np.ascontiguousarray(array, np.float64 if array.dtype == np.float64 else np.float32)
-        if not np.isfinite(array).all():
-            raise TableError(f"{self.ark}: {key}", "the matrix has NaN or infinite values", mend="check its input")
         self._stream.write(key.encode() + b" ")
         self.index[key] = f"{self.ark}:{self._stream.tell()}"
-        _write_value(self._stream, array, self.compress)
+        self._stream.write(packed)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -208,15 +208,26 @@ class MatrixWriter:
         return closed
 
 
-def _write_value(stream: IO[bytes], array: Array, compress: bool) -> None:
+def packed_matrix(value: Array, *, compress: bool = False, where: str = "matrix") -> bytes:
+    """A matrix or vector as the bytes of an archive entry.  Raises TableError for NaN or infinity.
+
+    float64 stays float64 (as CMVN statistics), all else becomes float32.
+    """
     from kaldiio.matio import write_array
 
+    array = np.asarray(value)
+    array = np.ascontiguousarray(array, np.float64 if array.dtype == np.float64 else np.float32)
+    if not np.isfinite(array).all():
+        raise TableError(where, "the matrix has NaN or infinite values", mend="check what it was made of")
     method = None
     if compress and array.ndim == 2 and array.size:
+        array = array.astype(np.float32)
         method = SPEECH_FEATURE if len(array) > 8 else TWO_BYTE_AUTO
-    if array.ndim == 2 and array.shape[0] == 0:  # Kaldi's empty matrix has no columns
-        array = np.zeros((0, 0), array.dtype)
-    write_array(stream, array.astype(np.float32) if method else array, compression_method=method)
+    if array.ndim == 2 and array.shape[0] == 0:
+        array = np.zeros((0, 0), array.dtype)  # Kaldi's empty matrix has no columns
+    stream = io.BytesIO()
+    write_array(stream, array, compression_method=method)
+    return stream.getvalue()
 
 
 def _parse_matrix(stream: IO[bytes], where: str) -> Array:
@@ -353,6 +364,6 @@ def read_number_table(path: str | os.PathLike[str]) -> dict[str, float]:
 
 
 __all__ = [
-    "MatrixTable", "MatrixWriter", "numbered_files", "open_archive", "read_int_vectors", "read_matrix",
-    "read_matrix_ark", "read_matrix_scp", "read_number_table", "split_specifier", "write_int_vectors", "write_matrix",
+    "MatrixTable", "MatrixWriter", "numbered_files", "open_archive", "packed_matrix", "read_int_vectors",
+    "read_matrix", "read_matrix_ark", "read_matrix_scp", "read_number_table", "split_specifier", "write_int_vectors", "write_matrix",
 ]  # fmt: skip
