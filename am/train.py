@@ -21,7 +21,7 @@ from am.chunks import Sequences, curriculum_frames, cut, plan_batches
 from am.config import AcousticConfig, TrainConfig
 from am.dataset import FrameSet
 from am.models.hybrid import CHECKPOINT_KIND, HybridModel, hybrid_loss, model_state
-from am.models.packing import Packing
+from am.models.packing import Packing, to_device
 from am.priors import log_priors
 from harness.atomic import write_whole
 from harness.checkpoint import load_checkpoint, load_weights, save_checkpoint
@@ -73,7 +73,7 @@ class FrameBank:
     def batch(self, starts: np.ndarray, lengths: np.ndarray, directions: int) -> tuple[Tensor, Tensor, Packing]:
         """(features [frames, dim] float32, row in the set of each packed row, packing); lengths longest first."""
         packing = Packing.of(lengths.tolist(), directions=directions, device=self.device)
-        index = packing.gather_rows(torch.from_numpy(starts).to(self.device))
+        index = packing.gather_rows(to_device(torch.from_numpy(starts), self.device))
         rows = self.features[index].float()
         return (rows if self.low is None or self.step is None else rows * self.step + self.low), index, packing
 

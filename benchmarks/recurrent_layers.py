@@ -24,6 +24,7 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from am.models.ligru import LiGRUConfig, LiGRULayer
+from am.models.ligru_fused import allow_fused
 from am.models.packing import Packing
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -77,6 +78,20 @@ class TorchLayer(nn.Module):
         return states
 
 
+class Unfused(nn.Module):
+    """Our layer with the loop over time in Python, on a GPU where it would run as one kernel."""
+
+    def __init__(self, layer: LiGRULayer) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, rows: Tensor, packing: Packing) -> Tensor:
+        """As the layer's; fused loops stay forbidden for the backward, until the next run allows them."""
+        allow_fused(False)
+        states: Tensor = self.layer(rows, packing)
+        return states
+
+
 def layers(input_dim: int, units: int, device: str) -> dict[str, nn.Module]:
     """Name -> layer."""
     untied = LiGRULayer(input_dim, LiGRUConfig(units=units, tied_directions=False))
@@ -88,6 +103,8 @@ def layers(input_dim: int, units: int, device: str) -> dict[str, nn.Module]:
         "Li-GRU, ours, untied directions": untied,
         "Li-GRU, ours, tied directions": tied,
     }
+    if device != "cpu":
+        found["Li-GRU, ours, tied directions, not fused"] = Unfused(tied)
     return {name: layer.to(device).train() for name, layer in found.items()}
 
 
@@ -113,6 +130,7 @@ def compare(batch: int, arguments: argparse.Namespace) -> dict[str, tuple[float,
 
     def once(layer: nn.Module) -> Callable[[], None]:
         def run() -> None:
+            allow_fused(True)
             layer(rows, packing).sum().backward()
 
         return run

@@ -11,7 +11,7 @@ a, b are the (batch-normalised) feed-forward terms, computed for all frames befo
 
 Everything but g is known when the forward pass is over, so those factors are computed for all frames in a few large
 operations; the loop backwards holds one product and two element-wise operations a step, and dL/dU is one product at
-the end.  No step is recorded by autograd.
+the end.  No step is recorded by autograd.  On a GPU the two loops are one kernel each (ligru_fused.py).
 
 Paper: Ravanelli et al. 2018, arXiv:1803.10225.  Rows: the step layout of packing.py.  Gates lie [candidate, update].
 """
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from am.models.ligru_fused import fused_loops
 from am.models.packing import Packing
 
 
@@ -51,7 +52,8 @@ class _Recurrence(Function):
         else:
             gates = projected.reshape(-1, both).index_select(0, packing.to_steps)
         states = gates.new_empty(len(gates), units)
-        run_forward(gates, states, recurrent, mask, packing)
+        loops = fused_loops(gates)
+        (run_forward if loops is None else loops[0])(gates, states, recurrent, mask, packing)
         ctx.save_for_backward(gates, states, recurrent)
         ctx.scale, ctx.packing = scale, packing
         return states.index_select(0, packing.from_steps).view(packing.frames, packing.directions * units)
@@ -65,7 +67,8 @@ class _Recurrence(Function):
         before[: packing.directions * packing.batch] = 0  # the state before the first step
         local, keep = _local_derivatives(gates, before, ctx.scale)
         slope = upstream.reshape(-1, units).index_select(0, packing.to_steps)  # becomes dL/dh
-        run_backward(local, slope, keep, recurrent, packing)  # local becomes dL/d(a, b)
+        loops = fused_loops(local)
+        (run_backward if loops is None else loops[1])(local, slope, keep, recurrent, packing)  # local: now dL/d(a, b)
         if groups == 1:
             slope_recurrent = (before.t() @ local)[None]
             slope_projected = local.index_select(0, packing.from_steps).view(-1, packing.directions, both).sum(1)

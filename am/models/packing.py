@@ -18,6 +18,13 @@ import torch
 from torch import Tensor
 
 
+def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """A copy on the device that does not wait for the work the device still has."""
+    if torch.device(device).type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 @dataclass(frozen=True)
 class Packing:
     """Where every frame of one batch lies; built once for a batch, shared by all layers."""
@@ -25,6 +32,7 @@ class Packing:
     lengths: tuple[int, ...]  # frames of each sequence, longest first
     directions: int  # 1 (forwards) or 2 (forwards and backwards)
     active: tuple[int, ...]  # [steps] sequences still running at each step
+    active_table: Tensor  # [steps] the same, on the device
     step: Tensor  # [frames] t of each packed row
     sequence: Tensor  # [frames] b of each packed row
     offsets: Tensor  # [steps] first packed row of each step
@@ -55,24 +63,26 @@ class Packing:
         frames_read = [offsets[step] + sequence, offsets[length[sequence] - 1 - step] + sequence]
         before = (step - 1).clamp(min=0)
         to_steps = torch.empty(directions * len(step), dtype=torch.long)
-        previous = torch.empty_like(to_steps)
+        previous, from_steps = torch.empty_like(to_steps), torch.empty_like(to_steps)
         rows = []
         for d in range(directions):
             row = directions * offsets[step] + d * active[step] + sequence
             to_steps[row] = frames_read[d] * directions + d
             previous[row] = directions * offsets[before] + d * active[before] + sequence
-            rows.append(row.to(device))
+            rows.append(row)
+        from_steps[to_steps] = torch.arange(len(to_steps))
         return cls(
             lengths=lengths,
             directions=directions,
             active=tuple(active.tolist()),
-            step=step.to(device),
-            sequence=sequence.to(device),
-            offsets=offsets.to(device),
-            to_steps=to_steps.to(device),
-            from_steps=torch.argsort(to_steps).to(device),
-            previous=previous.to(device),
-            direction_rows=tuple(rows),
+            active_table=to_device(active, device),
+            step=to_device(step, device),
+            sequence=to_device(sequence, device),
+            offsets=to_device(offsets, device),
+            to_steps=to_device(to_steps, device),
+            from_steps=to_device(from_steps, device),
+            previous=to_device(previous, device),
+            direction_rows=tuple(to_device(row, device) for row in rows),
         )
 
     @property
