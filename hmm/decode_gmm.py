@@ -136,7 +136,6 @@ def _decode_speaker(
 ) -> SpeakerResult:
     system = _load(model_dir, graph_dir)
     corpus = _load_data(data).subset_speakers([speaker])
-    corpus.path = Path(data)
     feats = SpeakerFeatures.read(corpus, system.model.recipe)
     return decode_speaker(system, speaker, feats, config)
 

@@ -8,42 +8,27 @@ the same inputs and configuration, is not made again.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harness.atomic import whole_dir
-from harness.errors import AlignmentError
+from harness.errors import AlignmentError, ConfigError
 from harness.log import get_logger
-from hmm.align import AlignConfig, check_failures, equal_alignment, map_threads
-from hmm.alignment_dir import (
-    GmmDir,
-    carry_model,
-    speaker_parts,
-    write_alignments,
-    write_gmm_dir,
-    write_transforms,
-)  # fmt: skip
-from hmm.fmllr import FmllrConfig, accumulate_fmllr, estimate_fmllr
-from hmm.gmm import SplitConfig, UpdateConfig, single_gaussians, transform_means, update
+from hmm.align import equal_alignment, map_threads
+from hmm.align_data import align, align_fmllr
+from hmm.alignment_dir import GmmDir, speaker_parts, write_alignments, write_gmm_dir, write_transforms
+from hmm.fmllr import FmllrConfig
+from hmm.gmm import UpdateConfig, single_gaussians, transform_means, update
+from hmm.ladder_config import RUNGS, DeltasConfig, LadderConfig, LdaMlltConfig, MonoConfig, SatConfig
 from hmm.phone_windows import convert_alignments
 from hmm.questions import phone_questions
+from hmm.rung import make_rung, write_log
 from hmm.speaker_features import FeatureRecipe, SpeakerFeatures
-from hmm.training import Lang, Trainer, align_utterances, compile_graphs
-from hmm.transforms import (
-    LdaStats,
-    MlltStats,
-    accumulate_mllt,
-    compose,
-    estimate_lda,
-    estimate_mllt,
-)  # fmt: skip
+from hmm.training import Lang, Trainer, check_lengths, compile_graphs
+from hmm.transforms import LdaStats, MlltStats, accumulate_mllt, compose, estimate_lda, estimate_mllt
 from hmm.tree import (
     BuiltTree,
     TreeConfig,
@@ -53,66 +38,46 @@ from hmm.tree import (
     merge_tree_stats,
     monophone_tree,
     read_roots,
-)  # fmt: skip
+)
 from kaldi_bridge.data_dir import DataDir
 from kaldi_bridge.models import AmDiagGmm, TransitionModel, read_topology
 from kaldi_bridge.tables import write_matrix
 
 log = get_logger("hmm")
-STAMP = "schoolyard.json"  # what a finished directory was made from
 
 
-@dataclass(frozen=True, kw_only=True)
-class MonoConfig:
-    """Monophones (train_mono.sh)."""
+def train_ladder(
+    data: str | Path, lang: str | Path, out: str | Path, config: LadderConfig | None = None, *, until: str = "tri3b",
+    ali: str | Path | None = None, jobs: int = 1, force: bool = False,
+) -> Path:  # fmt: skip
+    """Train the rungs up to `until` and align after each, in folders mono, mono_ali, ... of `out`; returns the last.
 
-    gaussians: int = 1000
-    iterations: int = 40
-    last_growth: int = 30  # Gaussians are added up to this iteration
-    realign: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 23, 26, 29, 32, 35, 38)
-    first_beam: float = 6.0  # of the first realignment
-    first_min_occupancy: float = 3.0  # in the first update: rare phones must get a model at all
-    align: AlignConfig = field(default_factory=AlignConfig)
-    split: SplitConfig = field(default_factory=SplitConfig)
-    seed: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeltasConfig:
-    """Triphones on deltas (train_deltas.sh); the base of the rungs above."""
-
-    leaves: int = 1000  # at most
-    gaussians: int = 6000
-    iterations: int = 35
-    last_growth: int = 25
-    realign: tuple[int, ...] = (10, 20, 30)
-    tree: TreeConfig = field(default_factory=TreeConfig)  # its `leaves` is replaced by the one above
-    align: AlignConfig = field(default_factory=AlignConfig)
-    split: SplitConfig = field(default_factory=SplitConfig)
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.gaussians < self.leaves:
-            raise ValueError(f"{self.gaussians} Gaussians are fewer than {self.leaves} leaves")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LdaMlltConfig(DeltasConfig):
-    """Triphones on spliced frames through LDA and MLLT (train_lda_mllt.sh)."""
-
-    dim: int = 40
-    left_context: int = 4  # frames
-    right_context: int = 4
-    mllt: tuple[int, ...] = (2, 4, 6, 12)  # iterations that estimate MLLT anew
-
-
-@dataclass(frozen=True, kw_only=True)
-class SatConfig(DeltasConfig):
-    """Speaker-adaptive training with fMLLR (train_sat.sh)."""
-
-    adapt: tuple[int, ...] = (2, 4, 6, 12)  # iterations that estimate the speakers' transforms anew
-    split: SplitConfig = field(default_factory=lambda: SplitConfig(power=0.2))
-    fmllr: FmllrConfig = field(default_factory=FmllrConfig)
+    ali: start from this alignment and train only the speaker-adaptive rung (for multi-condition data whose copies share
+    the clean alignments); its directory needs final.mat, and is asked for transforms of the speakers.
+    Raises ConfigError for an unknown rung.
+    """
+    config, exp = config or LadderConfig(), Path(out)
+    if until not in RUNGS:
+        raise ConfigError("--until", f"no rung {until!r}", mend=f"choose one of {', '.join(RUNGS)}")
+    again: dict[str, Any] = {"jobs": jobs, "force": force}
+    if ali is not None:
+        train_sat(data, lang, ali, exp / "tri3b", config.sat, **again)
+        return align_fmllr(data, lang, exp / "tri3b", exp / "tri3b_ali", config.align, fmllr=config.sat.fmllr, **again)
+    wanted = RUNGS[: RUNGS.index(until) + 1]
+    train_mono(data, lang, exp / "mono", config.mono, **again)
+    last = align(data, lang, exp / "mono", exp / "mono_ali", config.align, **again)
+    if "tri1" in wanted:
+        train_deltas(data, lang, last, exp / "tri1", config.deltas, **again)
+        last = align(data, lang, exp / "tri1", exp / "tri1_ali", config.align, **again)
+    if "tri2b" in wanted:
+        train_lda_mllt(data, lang, last, exp / "tri2b", config.lda_mllt, **again)
+        last = align(data, lang, exp / "tri2b", exp / "tri2b_ali", config.align, **again)
+    if "tri3b" in wanted:
+        train_sat(data, lang, last, exp / "tri3b", config.sat, **again)
+        last = align_fmllr(
+            data, lang, exp / "tri3b", exp / "tri3b_ali", config.align, fmllr=config.sat.fmllr, **again
+        )
+    return last
 
 
 def train_mono(
@@ -149,7 +114,7 @@ def train_mono(
                 gaussians += step
         _write_rung(aside, trainer, corpus, jobs)
 
-    return _rung(out, make, {"config": config, "data": data, "lang": lang}, force)
+    return make_rung(out, make, {"config": config, "data": data, "lang": lang}, force)
 
 
 def train_deltas(
@@ -166,7 +131,7 @@ def train_deltas(
         _iterate(trainer, config)
         _write_rung(aside, trainer, corpus, jobs)
 
-    return _rung(out, make, {"config": config, "data": data, "lang": lang, "ali": ali}, force)
+    return make_rung(out, make, {"config": config, "data": data, "lang": lang, "ali": ali}, force)
 
 
 def train_lda_mllt(
@@ -189,7 +154,7 @@ def train_lda_mllt(
         _write_rung(aside, trainer, corpus, jobs)
         write_matrix(aside / "full.mat", full)
 
-    return _rung(out, make, {"config": config, "data": data, "lang": lang, "ali": ali}, force)
+    return make_rung(out, make, {"config": config, "data": data, "lang": lang, "ali": ali}, force)
 
 
 def train_sat(
@@ -209,7 +174,7 @@ def train_sat(
         if not set(feats.speakers()) <= set(start):
             before = Trainer(str(out), previous.tm, previous.am, previous.tree, feats, {}, previous.alignments(),
                              language, jobs)  # fmt: skip
-            _check_lengths(before)
+            check_lengths(before)
             start, gain = before.speaker_transforms(config.fmllr)
             log.info("%s: first fMLLR gains %.4f per frame", out, gain)
         feats = feats.with_transforms(start)
@@ -220,76 +185,7 @@ def train_sat(
         alimdl = update(trainer.am, stats, UpdateConfig(remove_low_count=False))
         _write_rung(aside, trainer, corpus, jobs, alimdl)
 
-    return _rung(out, make, {"config": config, "data": data, "lang": lang, "ali": ali}, force)
-
-
-def align(
-    data: str | Path, lang: str | Path, model: str | Path, out: str | Path, config: AlignConfig | None = None, *,
-    jobs: int = 1, force: bool = False,
-) -> Path:  # fmt: skip
-    """Align a data directory with a speaker-independent model (align_si.sh)."""
-    config = config or AlignConfig()
-
-    def make(aside: Path) -> None:
-        corpus, language, system = DataDir.read(data), Lang.read(lang), GmmDir.read(model)
-        feats = SpeakerFeatures.read(corpus, system.recipe)
-        graphs = compile_graphs(corpus, language, system.tree, system.tm, feats.utterances)
-        result = align_utterances(system.tm, system.am, feats, graphs, language, config, jobs=jobs)
-        check_failures(str(out), result, config.max_failed)
-        carry_model(system.path, aside)
-        write_alignments(aside, result.of, speaker_parts(corpus, jobs)[0])
-        _log_alignment(aside, str(out), result)
-
-    return _rung(out, make, {"config": config, "data": data, "lang": lang, "model": model}, force)
-
-
-def align_fmllr(
-    data: str | Path, lang: str | Path, model: str | Path, out: str | Path, config: AlignConfig | None = None, *,
-    fmllr: FmllrConfig | None = None, jobs: int = 1, force: bool = False,
-) -> Path:  # fmt: skip
-    """Align with final.alimdl, estimate fMLLR per speaker, align again with final.mdl (align_fmllr.sh)."""
-    config, fmllr = config or AlignConfig(), fmllr or FmllrConfig()
-
-    def make(aside: Path) -> None:
-        corpus, language, system = DataDir.read(data), Lang.read(lang), GmmDir.read(model)
-        feats = SpeakerFeatures.read(corpus, system.recipe)
-        graphs = compile_graphs(corpus, language, system.tree, system.tm, feats.utterances)
-        alimdl = system.alimdl or system.am
-        first = align_utterances(system.tm, alimdl, feats, graphs, language, config, jobs=jobs)
-        check_failures(str(out), first, config.max_failed)
-        transforms = transforms_from_alignments(system, feats, first.of, language, fmllr, jobs=jobs)
-        adapted = feats.with_transforms(transforms)
-        result = align_utterances(system.tm, system.am, adapted, graphs, language, config, jobs=jobs)
-        check_failures(str(out), result, config.max_failed)
-        carry_model(system.path, aside)
-        utt_parts, speaker_lists = speaker_parts(corpus, jobs)
-        write_alignments(aside, result.of, utt_parts)
-        write_transforms(aside, transforms, speaker_lists)
-        _log_alignment(aside, str(out), result)
-
-    return _rung(out, make, {"config": config, "fmllr": fmllr, "data": data, "lang": lang, "model": model}, force)
-
-
-def transforms_from_alignments(
-    system: GmmDir, feats: SpeakerFeatures, alignments: dict[str, np.ndarray], lang: Lang, config: FmllrConfig, *,
-    jobs: int = 1,
-) -> dict[str, np.ndarray]:  # fmt: skip
-    """fMLLR of every speaker on unadapted features: posteriors from final.alimdl, the transform for final.mdl."""
-    weights = np.where(np.isin(system.tm.id2phone, lang.silence), config.silence_weight, 1.0)
-
-    def one(utts: list[str]) -> np.ndarray:
-        known = [utt for utt in utts if utt in alignments]
-        if not known:
-            return np.eye(system.am.dim, system.am.dim + 1)
-        frames = np.concatenate([feats.unadapted(utt) for utt in known])
-        ids = np.concatenate([alignments[utt] for utt in known])
-        stats = accumulate_fmllr(
-            system.am, frames, system.tm.id2pdf[ids], weights[ids], posterior_model=system.alimdl or system.am
-        )
-        return estimate_fmllr(stats, config)[0]
-
-    speakers = feats.speakers()
-    return dict(zip(speakers, map_threads(one, list(speakers.values()), jobs), strict=True))
+    return make_rung(out, make, {"config": config, "data": data, "lang": lang, "ali": ali}, force)
 
 
 def _flat_model(feats: SpeakerFeatures, pdfs: int) -> AmDiagGmm:
@@ -300,21 +196,6 @@ def _flat_model(feats: SpeakerFeatures, pdfs: int) -> AmDiagGmm:
     return single_gaussians(count, first, second)
 
 
-def _check_lengths(trainer: Trainer) -> None:
-    """Raises AlignmentError where an alignment is not as long as the features, or too few utterances have both."""
-    for utt, matrix in trainer.feats.base.items():
-        ids = trainer.alignments.get(utt)
-        if ids is not None and len(ids) != len(matrix):
-            problem = f"the alignment has {len(ids)} frames, the features {len(matrix)}"
-            raise AlignmentError(f"{trainer.where}: {utt}", problem, mend="align again after making new features")
-    have, total = len(trainer.aligned()), len(trainer.feats.utterances)
-    if have < 0.5 * total:
-        problem = f"only {have} of {total} utterances have an alignment"
-        raise AlignmentError(trainer.where, problem, mend="use the alignment of this data directory")
-    if have < total:
-        log.warning("%s: %d of %d utterances have no alignment and are left out", trainer.where, total - have, total)
-
-
 def _triphone_trainer(
     where: str, data: DataDir, lang: Lang, previous: GmmDir, feats: SpeakerFeatures, config: DeltasConfig, jobs: int
 ) -> Trainer:
@@ -322,7 +203,7 @@ def _triphone_trainer(
     topology = read_topology(lang.path / "topo")
     trainer = Trainer(where, previous.tm, previous.am, previous.tree, feats, {}, previous.alignments(), lang, jobs,
                       config.seed)  # fmt: skip
-    _check_lengths(trainer)
+    check_lengths(trainer)
     stats = _tree_stats(trainer, config.tree)
     questions = phone_questions(stats, lang.sets, lang.extra_questions, seed=config.seed)
     roots = read_roots(lang.path / "phones/roots.int")
@@ -430,47 +311,4 @@ def _write_rung(aside: Path, trainer: Trainer, data: DataDir, jobs: int, alimdl:
     write_alignments(aside, trainer.alignments, utt_parts)
     if trainer.feats.transforms:
         write_transforms(aside, trainer.feats.transforms, speaker_lists)
-    _write_log(aside, trainer.history)
-
-
-def _log_alignment(aside: Path, where: str, result: Any) -> None:
-    lines = [f"aligned {len(result.of)} utterances, {result.log_likelihood / max(result.frames, 1):.4f} per frame, "
-             f"{result.retried} retried, {len(result.failed)} failed"]  # fmt: skip
-    lines += [f"{utt}: {why}" for utt, why in result.failed.items()]
-    log.info("%s: %s", where, lines[0])
-    _write_log(aside, lines)
-
-
-def _write_log(aside: Path, lines: list[str]) -> None:
-    (aside / "log").mkdir(exist_ok=True)
-    (aside / "log" / "train.log").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _rung(out: str | Path, make: Callable[[Path], None], inputs: dict[str, Any], force: bool) -> Path:
-    """Make a directory unless it stands already, made from the same inputs."""
-    target = Path(out)
-    stamp = json.dumps({name: _fingerprint(value) for name, value in inputs.items()}, sort_keys=True)
-    if not force and (target / STAMP).is_file() and (target / STAMP).read_text(encoding="utf-8") == stamp:
-        log.info("%s: stands already", target)
-        return target
-    start = time.monotonic()
-    with whole_dir(target, force=True) as aside:
-        make(aside)
-        (aside / STAMP).write_text(stamp, encoding="utf-8")
-    log.info("%s: done in %.0f s", target, time.monotonic() - start)
-    return target
-
-
-def _fingerprint(value: Any) -> Any:
-    """A configuration as plain data; a directory as the hash of the tables and models in it."""
-    if not isinstance(value, str | Path):
-        return json.loads(json.dumps(asdict(value)))
-    digest = hashlib.sha256()
-    directory = Path(value)
-    for name in ("utt2spk", "text", "feats.scp", "cmvn.scp", "words.txt", "L.fst", "topo", "phones/roots.int",
-                 "phones/extra_questions.int", "final.mdl", "final.alimdl", "tree", "final.mat", STAMP):  # fmt: skip
-        if (directory / name).is_file():
-            digest.update(name.encode() + b"\0" + (directory / name).read_bytes())
-    for part in sorted(directory.glob("ali.*.gz")):
-        digest.update(part.read_bytes())
-    return digest.hexdigest()
+    write_log(aside, trainer.history)

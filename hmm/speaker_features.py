@@ -16,7 +16,7 @@ from kaldi_bridge.features import add_deltas, apply_cmvn, splice
 from harness.errors import ConfigError, TableError
 from hmm.transforms import apply_transform
 from kaldi_bridge.data_dir import DataDir
-from kaldi_bridge.tables import numbered_files, read_matrix, read_matrix_ark, read_matrix_scp, write_matrix
+from kaldi_bridge.tables import MatrixTable, numbered_files, read_matrix, read_matrix_ark, write_matrix
 
 BLOCK_FRAMES = 40_000  # about so many frames a block: statistics are summed block by block, in order
 CACHE_BYTES = 4 << 30  # derived features are kept in memory up to this size, else computed on every pass
@@ -106,6 +106,12 @@ def read_transforms(directory: str | Path) -> dict[str, np.ndarray]:
     return found
 
 
+def _table(data: DataDir, name: str) -> MatrixTable:
+    if name not in data.tables:
+        raise TableError(data.path / name, "no such file", mend="make features and CMVN statistics first")
+    return MatrixTable(data.tables[name], str(data.path / name))
+
+
 @dataclass
 class SpeakerFeatures:
     """Features of a data directory, ready for one model; base features stay in memory, derived ones while they fit."""
@@ -123,10 +129,7 @@ class SpeakerFeatures:
         cls, data: DataDir, recipe: FeatureRecipe, transforms: dict[str, np.ndarray] | None = None
     ) -> SpeakerFeatures:
         """Read feats.scp and cmvn.scp.  Raises TableError where a speaker has no CMVN statistics."""
-        for name in ("feats.scp", "cmvn.scp"):
-            if not (data.path / name).is_file():
-                raise TableError(data.path / name, "no such file", mend="make features and CMVN statistics first")
-        feats, stats = read_matrix_scp(data.path / "feats.scp"), read_matrix_scp(data.path / "cmvn.scp")
+        feats, stats = (_table(data, name) for name in ("feats.scp", "cmvn.scp"))
         base, missing = {}, []
         by_speaker: dict[str, np.ndarray] = {}
         for utt in data.utterances:

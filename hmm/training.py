@@ -207,3 +207,18 @@ def align_utterances(
     for utt in feats.missing:
         result.failed[utt] = "no features"
     return result
+
+
+def check_lengths(trainer: Trainer) -> None:
+    """Raises AlignmentError where an alignment is not as long as the features, or too few utterances have both."""
+    for utt, matrix in trainer.feats.base.items():
+        ids = trainer.alignments.get(utt)
+        if ids is not None and len(ids) != len(matrix):
+            problem = f"the alignment has {len(ids)} frames, the features {len(matrix)}"
+            raise AlignmentError(f"{trainer.where}: {utt}", problem, mend="align again after making new features")
+    have, total = len(trainer.aligned()), len(trainer.feats.utterances)
+    if have < 0.5 * total:
+        problem = f"only {have} of {total} utterances have an alignment"
+        raise AlignmentError(trainer.where, problem, mend="use the alignment of this data directory")
+    if have < total:
+        log.warning("%s: %d of %d utterances have no alignment and are left out", trainer.where, total - have, total)
