@@ -1,0 +1,1 @@
+"""The classic Kaldi system: lang dir, language model, GMM ladder, graphs, decoding, lattices."""
