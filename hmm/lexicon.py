@@ -107,7 +107,7 @@ class _Reader:
                 self._breach(name, None, "is missing or empty")
             return []
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_bytes().decode()  # read_text would hide carriage returns
         except UnicodeDecodeError as error:
             self._breach(name, path.read_bytes()[: error.start].count(b"\n") + 1, "is not UTF-8")
             return []

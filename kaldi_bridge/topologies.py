@@ -64,8 +64,10 @@ def _state_line(number: int, state: HmmState) -> str:
 
 
 def shortest(value: float) -> str:
-    """The shortest decimal that is the same single-precision number."""
+    """The shortest decimal that is the same single-precision number; 15 digits of one that has more precision."""
     single = struct.unpack("<f", struct.pack("<f", value))[0]
+    if single != value:
+        return f"{value:.15g}"
     for digits in range(1, 10):
         text = f"{value:.{digits}g}"
         if struct.unpack("<f", struct.pack("<f", float(text)))[0] == single:

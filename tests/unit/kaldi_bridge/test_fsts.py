@@ -124,7 +124,8 @@ def test_programs_of_openfst_print_what_we_write(kaldi_root, tmp_path, const):
     command = f". {kaldi_root}/path.sh; fstprint {tmp_path}/x.fst"
     printed = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout
     assert [line.split() for line in printed.splitlines()] == [
-        ["0", "1", "1", "2", "0.5"], ["1", "2", "3", "0", "0.25"], ["1", "1", "4", "4", "1.5"], ["2", "0.75"], ["3", "Infinity"],
+        ["0", "1", "1", "2", "0.5"], ["1", "2", "3", "0", "0.25"], ["1", "1", "4", "4", "1.5"],
+        ["2", "0.75"], ["3", "Infinity"],
     ]  # fmt: skip
 
 

@@ -158,7 +158,7 @@ def test_a_chain_topology_is_refused_with_what_to_use(tmp_path):
 
 
 def test_a_topology_whose_probabilities_miss_one_is_refused():
-    with pytest.raises(ModelError, match="state 0 add up to 0.5, not 1"):
+    with pytest.raises(ModelError, match=r"state 0 add up to 0\.5, not 1"):
         HmmTopology({1: 0}, ((HmmState(0, ((0, 0.25), (1, 0.25))), HmmState(-1, ())),))
 
 
