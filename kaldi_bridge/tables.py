@@ -1,6 +1,7 @@
 """Kaldi's archives (ark) and their indexes (scp): matrices, compressed matrices, vectors, integer vectors.
 
-Matrices go through kaldiio, which only this file imports; integer vectors (alignments) are read here, fast.  A table is
+Matrices go through kaldiio, which only this file imports, compressed ones through our own exact codec; integer vectors
+(alignments) are read here, fast.  A table is
 named by a path (``feats.scp``, ``trans.1``, ``ali.1.gz``) or by a Kaldi specifier (``scp:feats.scp``, ``ark:gunzip -c
 ali.1.gz |``).  Every file written appears only when whole.
 """
@@ -23,12 +24,11 @@ from numpy.typing import NDArray
 
 from harness.atomic import write_whole
 from harness.errors import TableError
+from kaldi_bridge import compressed
 from kaldi_bridge.extended_names import kind_of, open_place, place_of, run_pipe
 from kaldi_bridge.text_tables import read_text_table, text_lines
 
 Array = NDArray[Any]
-SPEECH_FEATURE = 2  # kaldiio's (and Kaldi's) number of the compression that copy-feats --compress=true uses
-TWO_BYTE_AUTO = 3  # ... and of the one it uses for matrices of at most 8 rows
 _RANGE = re.compile(r"\[(?P<rows>[0-9:]*)(?:,(?P<cols>[0-9:]*))?\]$")
 
 
@@ -219,14 +219,12 @@ def packed_matrix(value: Array, *, compress: bool = False, where: str = "matrix"
     array = np.ascontiguousarray(array, np.float64 if array.dtype == np.float64 else np.float32)
     if not np.isfinite(array).all():
         raise TableError(where, "the matrix has NaN or infinite values", mend="check what it was made of")
-    method = None
     if compress and array.ndim == 2 and array.size:
-        array = array.astype(np.float32)
-        method = SPEECH_FEATURE if len(array) > 8 else TWO_BYTE_AUTO
+        return compressed.compress(array.astype(np.float32))
     if array.ndim == 2 and array.shape[0] == 0:
         array = np.zeros((0, 0), array.dtype)  # Kaldi's empty matrix has no columns
     stream = io.BytesIO()
-    write_array(stream, array, compression_method=method)
+    write_array(stream, array)
     return stream.getvalue()
 
 
@@ -234,6 +232,13 @@ def _parse_matrix(stream: IO[bytes], where: str) -> Array:
     from kaldiio.matio import read_kaldi
 
     try:
+        start = stream.tell()
+        head = stream.read(6)
+        if head[:4] == b"\0BCM":
+            kind = head[2:].split(b" ")[0].decode()
+            stream.seek(start + 3 + len(kind))
+            return compressed.decompress(stream, kind)
+        stream.seek(start)
         value = read_kaldi(stream)
     except Exception as error:  # kaldiio answers damage with whatever its slicing raises
         problem = f"not a whole Kaldi matrix or vector ({type(error).__name__}: {error})"
