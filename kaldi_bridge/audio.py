@@ -114,7 +114,9 @@ class AudioTable:
         if self.resampled:
             text = ", ".join(f"{count} from {rate} Hz" for rate, count in sorted(self.resampled.items()))
             logger = get_logger("kaldi_bridge")
-            logger.info("%s: resampled to %s Hz (soxr %s): %s", self.data.path, self.sample_rate, RESAMPLE_QUALITY, text)
+            logger.info(
+                "%s: resampled to %s Hz (soxr %s): %s", self.data.path, self.sample_rate, RESAMPLE_QUALITY, text
+            )
             self.resampled.clear()
 
     def __enter__(self) -> AudioTable:
@@ -139,7 +141,9 @@ class AudioTable:
             self._piped = recording, read_sound(name, where=where, allow_commands=self.allow_commands)
         return self._piped[1]
 
-    def _one_channel(self, samples: Samples, info: SoundInfo, recording: str, channel: int | None, where: str) -> Samples:
+    def _one_channel(
+        self, samples: Samples, info: SoundInfo, recording: str, channel: int | None, where: str
+    ) -> Samples:
         if channel is None and info.channels > 1:
             line = self.data.tables.get("reco2file_and_channel", {}).get(recording, "")
             channel = CHANNEL_NAMES.get(fields_of(line)[-1] if line else "")
@@ -147,7 +151,9 @@ class AudioTable:
             mend = "name one in reco2file_and_channel ('<recording> <file> A' or B) or mix it down"
             raise AudioError(where, f"has {info.channels} channels and none is chosen", mend=mend)
         if channel is not None and not 0 <= channel < info.channels:
-            raise AudioError(where, f"has no channel {channel}, only {info.channels}", mend="correct the channel (from 0)")
+            raise AudioError(
+                where, f"has no channel {channel}, only {info.channels}", mend="correct the channel (from 0)"
+            )
         return np.ascontiguousarray(samples[:, channel or 0])
 
 
@@ -162,7 +168,7 @@ def read_utterances(
 
 
 def segment_bounds(start: float, end: float, info: SoundInfo, where: str) -> tuple[int, int]:
-    """(first, past last) sample of a segment; an end up to MAX_OVERSHOOT s too late is cut, a negative one is the end."""
+    """(first, past last) sample of a segment; an end a little late (MAX_OVERSHOOT) is cut, -1 is the end."""
     first = int(start * info.rate)
     last = info.frames if end < 0 else int(end * info.rate)
     total = info.frames / info.rate
@@ -175,7 +181,7 @@ def segment_bounds(start: float, end: float, info: SoundInfo, where: str) -> tup
     return first, last
 
 
-def resample(samples: Samples, from_rate: int, to_rate: int) -> Samples:
+def resample(samples: Samples, from_rate: float, to_rate: float) -> Samples:
     """Samples [n] at another rate (soxr, high quality): [round(n * to / from)], float32."""
     import soxr
 

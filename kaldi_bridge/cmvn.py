@@ -45,13 +45,17 @@ def _add(total: NDArray[np.float64], rows: NDArray[np.float32]) -> None:
     total[:-1] = np.add.reduce(np.concatenate([total[None, :-1], rows.astype(np.float64)]), axis=0)
 
 
-def apply_cmvn(feats: NDArray[np.float32], stats: NDArray[np.floating[Any]], norm_vars: bool = False) -> NDArray[np.float32]:
+def apply_cmvn(
+    feats: NDArray[np.float32], stats: NDArray[np.floating[Any]], norm_vars: bool = False
+) -> NDArray[np.float32]:
     """Features [frames, dim] with the mean of the statistics removed and, if norm_vars, the variance made 1.
 
     Raises ValueError if the dimensions differ or the statistics count no frames.
     """
     if stats.shape != (2, feats.shape[1] + 1):
-        raise ValueError(f"CMVN statistics must be [2, {feats.shape[1] + 1}] for these features, got {list(stats.shape)}")
+        raise ValueError(
+            f"CMVN statistics must be [2, {feats.shape[1] + 1}] for these features, got {list(stats.shape)}"
+        )
     count = float(stats[0, -1])
     if count < 1:
         raise ValueError(f"CMVN statistics count {count:g} frames")

@@ -1,8 +1,8 @@
 """Kaldi's compressed matrices, to the bit: what copy-feats --compress=true writes, and back.
 
-Format CM (speech features, more than 8 rows): four percentiles a column in 16 bits, then a byte a value, piecewise linear
-between the percentiles.  CM2, CM3: 16 or 8 bits a value, linear.  Kaldi's matrix/compressed-matrix.cc; every step is done
-in the precision that Kaldi uses, so that feature dumps, CMVN statistics and alignments agree exactly.
+Format CM (speech features, more than 8 rows): four percentiles a column in 16 bits, then a byte a value, linear
+between the percentiles.  CM2, CM3: 16 or 8 bits a value, linear.  Kaldi's matrix/compressed-matrix.cc; every step is
+done in the precision that Kaldi uses, so that feature dumps, CMVN statistics and alignments agree exactly.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SMALL_ROWS = 8  # up to here percentiles do not pay
 
 
 def decompress(stream: IO[bytes], kind: str) -> Floats:
-    """The matrix [rows, columns] after the token ``kind`` ("CM", "CM2" or "CM3").  Raises ValueError if it breaks off."""
+    """The matrix [rows, columns] after the token ``kind`` ("CM", "CM2" or "CM3").  ValueError if it breaks off."""
     head = stream.read(HEADER.size)
     if len(head) < HEADER.size:
         raise ValueError("the archive ends inside a matrix header")
@@ -62,7 +62,7 @@ def _values(points: Floats) -> Floats:
 
 
 def compress(matrix: Floats) -> bytes:
-    """An archive entry (with its \\0B) of a finite float32 matrix [rows, columns], as Kaldi's automatic method does it."""
+    """An archive entry (with its \\0B) of a finite float32 matrix [rows, columns]; Kaldi's automatic method."""
     rows, columns = matrix.shape
     low, high = np.float32(matrix.min()), np.float32(matrix.max())
     if low == high:
@@ -78,7 +78,8 @@ def compress(matrix: Floats) -> bytes:
 
 def _to_16_bits(values: Floats, low: np.float32, extent: np.float32) -> NDArray[np.int64]:
     share = np.clip((values - low) / extent, np.float32(0), np.float32(1))
-    return ((share * np.float32(65535)).astype(np.float64) + 0.499).astype(np.int64)
+    codes: NDArray[np.int64] = ((share * np.float32(65535)).astype(np.float64) + 0.499).astype(np.int64)
+    return codes
 
 
 def _percentiles(matrix: Floats, low: np.float32, extent: np.float32) -> NDArray[np.int64]:

@@ -113,19 +113,31 @@ class FeatureConfig:
             if option.name == "kind" or option.name in skipped:
                 continue
             value = getattr(self, option.name)
-            text = str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+            text = (
+                str(value).lower()
+                if isinstance(value, bool)
+                else f"{value:g}"
+                if isinstance(value, float)
+                else str(value)
+            )
             lines.append(f"--{option.name.replace('_', '-')}={text}")
         return lines
 
 
 PRESETS = {"mfcc": FeatureConfig.mfcc, "mfcc_hires": FeatureConfig.mfcc_hires, "fbank": FeatureConfig.fbank}
-IGNORED = ("allow-downsample", "allow-upsample", "max-feature-vectors", "verbose", "debug-mel")  # no effect on the numbers
+IGNORED = (
+    "allow-downsample",
+    "allow-upsample",
+    "max-feature-vectors",
+    "verbose",
+    "debug-mel",
+)  # no effect on the numbers
 
 
 def read_config(path: str | os.PathLike[str], kind: Literal["mfcc", "fbank"] = "mfcc") -> FeatureConfig:
     """A Kaldi conf file (``--use-energy=false`` a line, ``#`` comments).  Raises ConfigError at its line.
 
-    Options that the file leaves out have Kaldi's defaults, with dither 0 and use_energy as Kaldi has it (true for mfcc).
+    Options that the file leaves out have Kaldi's defaults (use_energy true for mfcc), but dither is 0.
     """
     values: dict[str, Any] = {"kind": kind, "use_energy": kind == "mfcc"}
     types = {option.name: type(option.default) for option in dataclasses.fields(FeatureConfig)}
@@ -161,4 +173,6 @@ def _parse(text: str, wanted: type, where: str, name: str) -> Any:
     try:
         return wanted(text)
     except ValueError as error:
-        raise ConfigError(where, f"--{name} must be {wanted.__name__}, got {text!r}", mend="correct the value") from error
+        raise ConfigError(
+            where, f"--{name} must be {wanted.__name__}, got {text!r}", mend="correct the value"
+        ) from error

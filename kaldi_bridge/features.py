@@ -66,8 +66,8 @@ def make_features(
     utt2num_frames, utt2dur, frame_shift and conf/KIND.conf.
 
     out_dir: data_dir/data if not given.  Old features and CMVN statistics go to .backup.  The archives do not depend on
-    the number of jobs.  Utterances that fail are logged and listed in out_dir/failed_NAME; more than the share max_failed
-    of them raises StageError, and data_dir stays as it was.
+    the number of jobs.  Utterances that fail are logged and listed in out_dir/failed_NAME; more than the share
+    max_failed of them raises StageError, and data_dir stays as it was.
     """
     directory, config = Path(data_dir), config or FeatureConfig()
     data = DataDir.read(directory)
@@ -151,7 +151,8 @@ def _judge(report: FeatureReport, total: int, directory: Path, listing: Path, ma
         stream.writelines(f"{utterance}: {why}\n" for utterance, why in report.failed.items())
     first = next(iter(report.failed.values()))
     if not report.made or len(report.failed) > max_failed * total:
-        problem = f"{len(report.failed)} of {total} utterances have no features, more than {max_failed:.0%}; the first: {first}"
+        counts = f"{len(report.failed)} of {total} utterances have no features, more than {max_failed:.0%}"
+        problem = f"{counts}; the first: {first}"
         raise StageError(directory, problem, mend=f"mend the recordings listed in {listing} and run the stage again")
     for why in report.failed.values():
         get_logger("kaldi_bridge").warning("no features: %s", why)

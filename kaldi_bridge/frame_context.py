@@ -1,4 +1,4 @@
-"""Features from neighbouring frames: deltas as add-deltas, stacked frames as splice-feats.  Kaldi's feature-functions.cc.
+"""Features from neighbouring frames: deltas as add-deltas, stacked frames as splice-feats.
 
 Beyond the ends of an utterance the first and the last frame are repeated.
 """
@@ -14,7 +14,7 @@ Floats = NDArray[np.float32]
 
 
 def add_deltas(feats: Floats, order: int = 2, window: int = 2) -> Floats:
-    """[frames, dim] to [frames, dim * (order + 1)]: the features, their slopes over +-window frames, slopes of slopes."""
+    """[frames, dim] to [frames, dim * (order + 1)]: the features, their slopes over +-window frames, and on."""
     if order < 0 or window < 1:
         raise ValueError(f"order must not be negative and window be positive, got {order} and {window}")
     frames, dim = feats.shape

@@ -218,5 +218,6 @@ def wav_header(frames: int, rate: int, channels: int = 1) -> bytes:
     """The 44 bytes before 16-bit samples."""
     data = 2 * frames * channels
     fields = (1, channels, rate, 2 * rate * channels, 2 * channels, 16)
-    return b"RIFF" + struct.pack("<I", min(36 + data, 0xFFFFFFFF)) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, *fields) \
-        + b"data" + struct.pack("<I", min(data, 0xFFFFFFFF))  # fmt: skip
+    riff = b"RIFF" + struct.pack("<I", min(36 + data, 0xFFFFFFFF)) + b"WAVE"
+    form = b"fmt " + struct.pack("<IHHIIHH", 16, *fields)
+    return riff + form + b"data" + struct.pack("<I", min(data, 0xFFFFFFFF))

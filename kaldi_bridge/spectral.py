@@ -68,19 +68,21 @@ def _features_of(frames: Floats, config: FeatureConfig, warp: float) -> Floats:
     if config.use_energy and not config.raw_energy:
         energy = _log_energy(frames, config)
     spectrum = np.fft.rfft(frames, config.fft_size)
-    power = spectrum.real**2
+    power: Floats = spectrum.real.astype(np.float32, copy=False) ** 2
     power += spectrum.imag**2
     if config.kind == "fbank" and not config.use_power:
         np.sqrt(power, out=power)
-    mel = power @ _mel_bank(config, warp)
+    mel: Floats = power @ _mel_bank(config, warp)
     if config.kind == "mfcc" or config.use_log_fbank:
         np.log(np.maximum(mel, np.float32(EPSILON), out=mel), out=mel)
     return _cepstra(mel, energy, config) if config.kind == "mfcc" else _with_energy(mel, energy, config)
 
 
 def _log_energy(frames: Floats, config: FeatureConfig) -> Floats:
-    energy = np.log(np.maximum(np.einsum("ij,ij->i", frames, frames), np.float32(EPSILON)))
-    return np.maximum(energy, np.float32(np.log(config.energy_floor))) if config.energy_floor > 0 else energy
+    energy: Floats = np.log(np.maximum(np.einsum("ij,ij->i", frames, frames), np.float32(EPSILON)))
+    if config.energy_floor > 0:
+        energy = np.maximum(energy, np.float32(np.log(config.energy_floor)))
+    return energy
 
 
 def _cepstra(mel: Floats, energy: Floats | None, config: FeatureConfig) -> Floats:
@@ -167,4 +169,4 @@ def _cosines(config: FeatureConfig) -> Floats:
     cosines[:, 0] = np.sqrt(1 / bins)
     if config.cepstral_lifter:
         cosines *= 1 + 0.5 * config.cepstral_lifter * np.sin(np.pi * k / config.cepstral_lifter)
-    return cosines.astype(np.float32)
+    return np.asarray(cosines, np.float32)

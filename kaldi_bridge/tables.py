@@ -68,7 +68,7 @@ def open_archive(name: str | os.PathLike[str]) -> IO[bytes]:
     with open_place(rest, error=TableError) as probe:  # says what is missing
         packed = probe.read(2) == b"\x1f\x8b"
     if packed:
-        return io.BufferedReader(gzip.open(rest, "rb"), 1 << 20)  # type: ignore[arg-type]
+        return io.BufferedReader(gzip.open(rest, "rb"), 1 << 20)
     return open(rest, "rb")
 
 
@@ -370,5 +370,6 @@ def read_number_table(path: str | os.PathLike[str]) -> dict[str, float]:
 
 __all__ = [
     "MatrixTable", "MatrixWriter", "numbered_files", "open_archive", "packed_matrix", "read_int_vectors",
-    "read_matrix", "read_matrix_ark", "read_matrix_scp", "read_number_table", "split_specifier", "write_int_vectors", "write_matrix",
+    "read_matrix", "read_matrix_ark", "read_matrix_scp", "read_number_table", "split_specifier",
+    "write_int_vectors", "write_matrix",
 ]  # fmt: skip

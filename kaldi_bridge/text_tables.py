@@ -29,9 +29,7 @@ def key_and_value(line: str) -> tuple[str, str]:
     return parts[0], parts[1] if len(parts) > 1 else ""
 
 
-def text_lines(
-    path: str | os.PathLike[str], error: type[SchoolyardError] = DataDirError
-) -> Iterator[tuple[int, str]]:
+def text_lines(path: str | os.PathLike[str], error: type[SchoolyardError] = DataDirError) -> Iterator[tuple[int, str]]:
     """Yield (line number from 1, line with its newline); a missing file or text that is not UTF-8 raises ``error``."""
     try:
         with open(path, "rb") as stream:
@@ -48,9 +46,7 @@ def text_lines(
         raise error(path, "is a directory, not a table", mend="give the file in it") from folder
 
 
-def read_text_table(
-    path: str | os.PathLike[str], error: type[SchoolyardError] = DataDirError
-) -> dict[str, str]:
+def read_text_table(path: str | os.PathLike[str], error: type[SchoolyardError] = DataDirError) -> dict[str, str]:
     """A table as {key: value}, in file order.  An empty line or a key that comes twice raises ``error`` at its line."""
     table: dict[str, str] = {}
     for number, line in text_lines(path, error):

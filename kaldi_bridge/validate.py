@@ -1,8 +1,8 @@
 """Refuses what Kaldi's utils/validate_data_dir.sh refuses in a data directory; each as file:line, problem, mend.
 
-Stricter than Kaldi in a few points, each a trap in practice: text in any table must be UTF-8, carriage returns and empty
-lines are refused everywhere, numbers must be numbers, segments are compared with utt2spk also without text, a wav.scp
-line needs a value, spk2age must give each speaker a positive number.
+Stricter than Kaldi in a few points, each a trap in practice: text in any table must be UTF-8, carriage returns and
+empty lines are refused everywhere, numbers must be numbers, segments are compared with utt2spk also without text, a
+wav.scp line needs a value, spk2age must give each speaker a positive number.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ class _Judge:
 
     def all_problems(self) -> Iterator[Problem]:
         if not self.directory.is_dir():
-            yield Problem(str(self.directory), "no such data directory", "check the path, or run the stage that makes it")
+            yield Problem(
+                str(self.directory), "no such data directory", "check the path, or run the stage that makes it"
+            )
             return
         yield from self.speaker_maps()
         yield from self.transcripts()
@@ -132,7 +134,9 @@ class _Judge:
             yield from _odd_characters(text.at(number), line, self.options.printable)
             for word in ILLEGAL_WORDS:
                 if re.search(rf"(?<![A-Za-z0-9_]){re.escape(word)}(?![A-Za-z0-9_])", line):
-                    yield Problem(text.at(number), f"holds the symbol {word}, which means itself to the decoder", "remove it")
+                    yield Problem(
+                        text.at(number), f"holds the symbol {word}, which means itself to the decoder", "remove it"
+                    )
         yield from self.same_list(text, self.utterances, "utterance")
 
     def recordings(self) -> Iterator[Problem]:
@@ -155,7 +159,9 @@ class _Judge:
                 if not value:
                     yield Problem(wav.at(number), f"no file for {key}", "add a path or a command ending in |")
                 elif value.startswith("~"):
-                    yield Problem(wav.at(number), "the path starts with ~, which programs do not expand", "write it out")
+                    yield Problem(
+                        wav.at(number), "the path starts with ~, which programs do not expand", "write it out"
+                    )
         channels, found = self.load("reco2file_and_channel")
         yield from found
         if channels is not None:
@@ -163,7 +169,9 @@ class _Judge:
             yield from self.same_list(channels, recordings, kind)
             if any(fields_of(value)[-1:] == ["1"] for _, _, value, _ in channels.rows):
                 get_logger("kaldi_bridge").warning("%s: the channel should be A or B, not 1", channels.path)
-        yield from self.numbers("reco2dur", recordings, kind, lambda seconds: seconds > 0, "a positive number of seconds")
+        yield from self.numbers(
+            "reco2dur", recordings, kind, lambda seconds: seconds > 0, "a positive number of seconds"
+        )
 
     def features(self) -> Iterator[Problem]:
         for name, keys, kind in (
@@ -217,7 +225,9 @@ class _Judge:
             if text.strip(" \t"):
                 rows.append((number, *key_and_value(text), text))
         if raw[-1:] != b"\n":
-            found.append(Problem(f"{path}:{len(rows)}", "the last line has no newline", "add one, or make the file again"))
+            found.append(
+                Problem(f"{path}:{len(rows)}", "the last line has no newline", "add one, or make the file again")
+            )
         found += _order(path, rows)
         return _Table(path, rows), found
 
@@ -294,7 +304,9 @@ def _speaker_order(utt2spk: _Table) -> Iterator[Problem]:
     for index in range(1, len(order)):
         if order[index] < order[index - 1]:
             number, _, speaker, _ = utt2spk.rows[index]
-            problem = f"sorted by utterance, the speakers are not in order: {speaker} after {order[index - 1][0].strip()}"
+            problem = (
+                f"sorted by utterance, the speakers are not in order: {speaker} after {order[index - 1][0].strip()}"
+            )
             yield Problem(utt2spk.at(number), problem, "make the speaker id a prefix of its utterance ids")
             return
 
