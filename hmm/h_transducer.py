@@ -36,7 +36,7 @@ def h_transducer(
         rows += [(0, label, j, 0.0, len(finals)), (len(finals), 0, 0, 0.0, 0)]
         finals.append(np.inf)
 
-    keys = _hmm_keys(np.array([windows[j] for j in plain], np.int32).reshape(len(plain), -1), tree, model)
+    keys = _hmm_keys(np.array([windows[j] for j in plain], np.int32).reshape(len(plain), tree.context_width), tree, model)
     unique, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     inverse = inverse.reshape(-1)
     log_probs = model.log_probs_without_self_loops()
