@@ -19,17 +19,28 @@ from harness.errors import DecodeError
 from harness.log import get_logger
 from kaldi_bridge.lattice_arrays import CompactLattice, Lattice, arc_starts, topological_arcs
 
+_inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # called by kernels only
 MAX_WORK = 30_000_000  # elements of all closures of one utterance; beyond it the beam is narrowed, as Kaldi does
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _longer(array, size):
     longer = np.empty(size + size // 2 + 64, array.dtype)
-    longer[: len(array)] = array
+    for i in range(len(array)):
+        longer[i] = array[i]
     return longer
 
 
-@njit(cache=True, nogil=True)
+@_inner
+def _longer_rows(array, size):
+    longer = np.empty((size + size // 2 + 64, array.shape[1]), array.dtype)
+    for i in range(len(array)):
+        for column in range(array.shape[1]):
+            longer[i, column] = array[i, column]
+    return longer
+
+
+@_inner
 def _slot(first, second, mask):
     """Place in a hash table of 2^k slots for a pair of numbers."""
     mixed = (np.uint64(first) * np.uint64(0x9E3779B97F4A7C15)) ^ (np.uint64(second) * np.uint64(0xC2B2AE3D27D4EB4F))
@@ -37,11 +48,11 @@ def _slot(first, second, mask):
     return np.int64((mixed * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)) & mask
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _extend(trie, size, table, node, label):
     """The node of string(node) + label; added if new.  trie [N, 3]: parent, label, length.  size [1]: nodes in use."""
     mask = len(table) - 1
-    h = _slot(node, label, mask)
+    h = _slot(np.int64(node), np.int64(label), mask)
     while table[h] >= 0:
         child = table[h]
         if trie[child, 0] == node and trie[child, 1] == label:
@@ -54,27 +65,25 @@ def _extend(trie, size, table, node, label):
     return child
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _with_room(trie, size, table, more):
     """Trie and table with room for ``more`` nodes."""
     if size[0] + more > len(trie):
-        longer = np.empty((2 * (size[0] + more), 3), np.int32)
-        longer[: size[0]] = trie[: size[0]]
-        trie = longer
+        trie = _longer_rows(trie, size[0] + more)
     if 2 * (size[0] + more) > len(table):
         slots = len(table)
         while slots < 3 * (size[0] + more):
             slots *= 2
         table = np.full(slots, -1, np.int32)
         for child in range(1, size[0]):
-            h = _slot(trie[child, 0], trie[child, 1], slots - 1)
+            h = _slot(np.int64(trie[child, 0]), np.int64(trie[child, 1]), slots - 1)
             while table[h] >= 0:
                 h = (h + 1) & (slots - 1)
             table[h] = child
     return trie, table
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _close(low, high, stamp, now, costs, strings, eps_start, eps, eps_cost, scale, keeps, trie, size, table, found):
     """Epsilon closure of the elements stamped ``now`` in states low..high; states are in topological order.
 
@@ -107,7 +116,7 @@ def _close(low, high, stamp, now, costs, strings, eps_start, eps, eps_cost, scal
     return n, work
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _common_prefix(found, n, strings, trie, seen, now):
     """The longest string that all elements begin with: walk up from each until a node that was met before."""
     common = strings[found[0], 0]
@@ -127,7 +136,7 @@ def _common_prefix(found, n, strings, trie, seen, now):
     return common
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _strip(node, common, trie, size, table, moved, moved_now, now, stack):
     """The node of string(node) without the prefix string(common); each trie node is moved once for each set."""
     depth = 0
@@ -135,7 +144,7 @@ def _strip(node, common, trie, size, table, moved, moved_now, now, stack):
         stack[depth] = node
         depth += 1
         node = trie[node, 0]
-    new = 0 if node == common else moved[node]
+    new = np.int32(0) if node == common else moved[node]
     while depth > 0:
         depth -= 1
         new = _extend(trie, size, table, new, trie[stack[depth], 1])
@@ -143,7 +152,7 @@ def _strip(node, common, trie, size, table, moved, moved_now, now, stack):
     return new
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _find(found, n, costs, strings, scale, delta, sets, set_cost, set_start, hashes, table, key):
     """(number of the equal set or -1, its place in the table): states and strings equal, costs within delta."""
     mask = len(table) - 1
@@ -198,7 +207,7 @@ def _determinize(
     # the states of the result
     sets, set_cost, n_sets = np.empty((1024, 2), np.int32), np.empty(1024), 0
     set_start, hashes, alpha = np.zeros(256, np.int64), np.zeros(256, np.int64), np.zeros(256)
-    final_cost, final_node = np.full((256, 2), np.inf), np.zeros(256, np.int32)
+    final_cost, final_node = np.empty((256, 2)), np.zeros(256, np.int32)
     index = np.full(1024, -1, np.int32)
     # its arcs: (source, target, word, trie node)
     arcs, costs_out, n_arcs = np.empty((256, 4), np.int32), np.empty((256, 2)), 0
@@ -209,7 +218,7 @@ def _determinize(
     tasks[0, 0], tasks[0, 1], tasks[0, 2], tasks[0, 3] = -1, 0, 0, 1
     waiting[0, 0], waiting[0, 1], waiting_cost[0, 0], waiting_cost[0, 1] = 0, 0, 0.0, 0.0
     n_tasks = n_waiting = 1
-    now = work = 0
+    now = work = np.int64(0)
     while len(queue) > 0 and work <= max_work:
         _, task = heapq.heappop(queue)
         came, by_word, first, count = tasks[task, 0], tasks[task, 1], tasks[task, 2], tasks[task, 3]
@@ -262,15 +271,10 @@ def _determinize(
                 set_start, hashes = _longer(set_start, goal + 2), _longer(hashes, goal + 2)
                 alpha = _longer(alpha, goal + 2)
                 final_node = _longer(final_node, goal + 2)
-                longer = np.full((len(final_node), 2), np.inf)
-                longer[: len(final_cost)] = final_cost
-                final_cost = longer
+                final_cost = _longer_rows(final_cost, goal + 2)
             begin = set_start[goal]
             if begin + n > len(set_cost):
-                set_cost = _longer(set_cost, begin + n)
-                longer_sets = np.empty((len(set_cost), 2), np.int32)
-                longer_sets[:begin] = sets[:begin]
-                sets = longer_sets
+                set_cost, sets = _longer(set_cost, begin + n), _longer_rows(sets, begin + n)
             for i in range(n):
                 s = found[i]
                 sets[begin + i, 0], sets[begin + i, 1] = s, strings[s, 0]
@@ -285,9 +289,7 @@ def _determinize(
                         h = (h + 1) & (len(index) - 1)
                     index[h] = other
         if n_arcs + 1 > len(arcs):
-            longer_arcs, longer_costs = np.empty((2 * len(arcs), 4), np.int32), np.empty((2 * len(arcs), 2))
-            longer_arcs[:n_arcs], longer_costs[:n_arcs] = arcs[:n_arcs], costs_out[:n_arcs]
-            arcs, costs_out = longer_arcs, longer_costs
+            arcs, costs_out = _longer_rows(arcs, n_arcs + 1), _longer_rows(costs_out, n_arcs + 1)
         arcs[n_arcs, 0], arcs[n_arcs, 1], arcs[n_arcs, 2], arcs[n_arcs, 3] = came, goal, by_word, common
         costs_out[n_arcs, 0], costs_out[n_arcs, 1] = graph, acoustic
         n_arcs += 1
@@ -295,6 +297,7 @@ def _determinize(
             continue
         # the end of this state, and the words that leave it
         least, total_words = np.inf, 0
+        final_cost[goal, 0] = final_cost[goal, 1] = np.inf
         for i in range(n):
             s = found[i]
             total_words += word_start[s + 1] - word_start[s]
@@ -315,10 +318,8 @@ def _determinize(
         order = np.argsort(keys)
         trie, table = _with_room(trie, size, table, total_words)
         if n_waiting + total_words > len(waiting):
-            more = 2 * (n_waiting + total_words)
-            longer_sets, longer_costs = np.empty((more, 2), np.int32), np.empty((more, 2))
-            longer_sets[:n_waiting], longer_costs[:n_waiting] = waiting[:n_waiting], waiting_cost[:n_waiting]
-            waiting, waiting_cost = longer_sets, longer_costs
+            waiting = _longer_rows(waiting, n_waiting + total_words)
+            waiting_cost = _longer_rows(waiting_cost, n_waiting + total_words)
         i = 0
         while i < m:
             this_word, begin, priority = word[vias[order[i]]], n_waiting, np.inf
@@ -344,9 +345,7 @@ def _determinize(
                 n_waiting = begin
                 continue
             if n_tasks + 1 > len(tasks):
-                longer_tasks = np.empty((2 * len(tasks), 4), np.int64)
-                longer_tasks[:n_tasks] = tasks[:n_tasks]
-                tasks = longer_tasks
+                tasks = _longer_rows(tasks, n_tasks + 1)
             tasks[n_tasks, 0], tasks[n_tasks, 1], tasks[n_tasks, 2], tasks[n_tasks, 3] = (
                 goal, this_word, begin, n_waiting - begin,
             )  # fmt: skip

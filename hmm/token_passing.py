@@ -17,9 +17,10 @@ from numba import njit
 
 INF = np.float32(np.inf)
 OK, NO_TOKENS, EPSILON_LOOP = 0, 1, 2  # how a pass ended
+_inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # called by kernels only
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _kth_smallest(values, k):
     """The k-th smallest (from 0) of a float32 array, which is reordered (quickselect)."""
     low, high = 0, len(values) - 1
@@ -70,15 +71,16 @@ def cutoff_of(costs, beam, max_active, min_active, beam_delta):
     return edge, beam, best
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _longer(array, size):
     """A copy of the array with room for ``size`` and half as much again."""
     longer = np.empty(size + size // 2 + 64, array.dtype)
-    longer[: len(array)] = array
+    for i in range(len(array)):
+        longer[i] = array[i]
     return longer
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _relax_epsilons(slot, state, cost, base, size, eps_ptr, eps, eps_weight, cutoff):
     """Follow epsilon arcs from the tokens [base, base + size) until no cost improves: (state, cost, size, status)."""
     stack = np.empty(2 * size + 64, np.int32)
@@ -125,7 +127,7 @@ def _relax_epsilons(slot, state, cost, base, size, eps_ptr, eps, eps_weight, cut
     return state, cost, size, OK
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _link_epsilons(slot, state, cost, base, size, eps_ptr, eps, eps_weight, cutoff, links, link_cost, n_links):
     """Append the links within a frame, once its token costs stand: (links, link_cost, n_links)."""
     room = n_links
@@ -148,24 +150,27 @@ def _link_epsilons(slot, state, cost, base, size, eps_ptr, eps, eps_weight, cuto
     return links, link_cost, n_links
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _longer_links(links, size):
     longer = np.empty((size + size // 2 + 64, 3), np.int32)
-    longer[: len(links)] = links
+    for n in range(len(links)):
+        for column in range(3):
+            longer[n, column] = links[n, column]
     return longer
 
 
-@njit(cache=True, nogil=True)
-def _sweep_frame(f, frame_start, block_start, cost, extra, links, link_cost, lattice_beam, emitting, last_extra):
+@_inner
+def _sweep_frame(f, frame_start, block_start, cost, extra, links, link_cost, lattice_beam, last_extra):
     """Extra costs of frame f from its links: how much worse than the best the best path through each token is.
 
-    last_extra: of the final frame's own end costs (empty elsewhere).  Returns the largest change.
+    last_extra: of the last frame, from its end costs; empty for the others, which have links ahead.  Returns the
+    largest change.
     """
     base, size = frame_start[f], frame_start[f + 1] - frame_start[f]
     fresh = np.full(size, INF, np.float32)
     if len(last_extra):
         fresh[:] = last_extra
-    if emitting:
+    else:
         ahead = frame_start[f + 1]
         for n in range(block_start[2 * f + 1], block_start[2 * f + 2]):
             j = ahead + links[n, 1]
@@ -192,7 +197,7 @@ def _sweep_frame(f, frame_start, block_start, cost, extra, links, link_cost, lat
     return change
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _compact(low, high, n_blocks, frame_start, block_start, state, cost, extra, links, link_cost, lattice_beam):
     """Close the gaps of dropped tokens (extra = inf) and links in frames low..high, in place; returns the link count.
 
@@ -230,7 +235,7 @@ def _compact(low, high, n_blocks, frame_start, block_start, state, cost, extra, 
     return to_link
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _renumber(extra):
     """New index of each token of a frame, -1 where it is dropped."""
     index = np.full(len(extra), -1, np.int32)
@@ -256,14 +261,14 @@ def pass_tokens(graph, loglikes, options):
     n_frames, n_pdfs = loglikes.shape
     slot = np.full(len(final), -1, np.int32)
     state, cost, extra = np.empty(1024, np.int32), np.empty(1024, np.float32), np.empty(1024, np.float32)
-    links, link_cost, n_links = np.empty((4096, 3), np.int32), np.empty(4096, np.float32), 0
+    links, link_cost, n_links = np.empty((4096, 3), np.int32), np.empty(4096, np.float32), np.int64(0)
     frame_start, block_start = np.zeros(n_frames + 2, np.int64), np.zeros(2 * n_frames + 2, np.int64)
     minus = np.empty(n_pdfs, np.float32)
     no_end = np.empty(0, np.float32)
     state[0], cost[0], slot[start] = start, 0, 0
     swept = 0
     cutoff = beam
-    size = 1
+    size = np.int64(1)  # int64 from the start: a literal would compile the callees twice
     for t in range(n_frames + 1):
         base = frame_start[t]
         state, cost, size, status = _relax_epsilons(slot, state, cost, base, size, eps_ptr, eps, eps_weight, cutoff)
@@ -284,7 +289,7 @@ def pass_tokens(graph, loglikes, options):
             for f in range(t - 1, -1, -1):
                 low = f
                 change = _sweep_frame(
-                    f, frame_start, block_start, cost, extra, links, link_cost, lattice_beam, True, no_end
+                    f, frame_start, block_start, cost, extra, links, link_cost, lattice_beam, no_end
                 )
                 if change <= lattice_beam * prune_scale and f <= swept:
                     break
@@ -312,7 +317,7 @@ def pass_tokens(graph, loglikes, options):
         for k in range(emit_ptr[s], emit_ptr[s + 1]):  # the best token first: a tight bound from the beginning
             total = lowest + minus[emit[k, 1]] + emit_weight[k, 2]
             cutoff = min(cutoff, np.float32(total + adaptive))
-        new = 0
+        new = np.int64(0)
         for i in range(size):
             here = cost[base + i]
             if here > keep:
@@ -344,7 +349,7 @@ def pass_tokens(graph, loglikes, options):
     return _finish(final, n_frames, frame_start, block_start, state, cost, extra, links, link_cost, lattice_beam)
 
 
-@njit(cache=True, nogil=True)
+@_inner
 def _finish(final, n_frames, frame_start, block_start, state, cost, extra, links, link_cost, lattice_beam):
     """Prune with the end costs (all 0 where no final state was reached) back to the first frame."""
     base, size = frame_start[n_frames], frame_start[n_frames + 1] - frame_start[n_frames]
@@ -360,16 +365,17 @@ def _finish(final, n_frames, frame_start, block_start, state, cost, extra, links
         best = min(best, cost[base + i] + end[i])
     last_extra = cost[base : base + size] + end - best
     _sweep_frame(
-        n_frames, frame_start, block_start, cost, extra, links, link_cost, lattice_beam, False, last_extra
+        n_frames, frame_start, block_start, cost, extra, links, link_cost, lattice_beam, last_extra
     )
     for f in range(n_frames - 1, -1, -1):
         _sweep_frame(
-            f, frame_start, block_start, cost, extra, links, link_cost, lattice_beam, True, last_extra[:0]
+            f, frame_start, block_start, cost, extra, links, link_cost, lattice_beam, last_extra[:0]
         )
     keep = extra[base : base + size] < INF
     end = end[keep]
     n_links = _compact(
-        0, n_frames, 2 * n_frames + 1, frame_start, block_start, state, cost, extra, links, link_cost, lattice_beam
-    )
+        np.int64(0), n_frames, 2 * n_frames + 1, frame_start, block_start, state, cost, extra, links, link_cost,
+        lattice_beam,
+    )  # fmt: skip
     tokens = frame_start[n_frames + 1]
     return OK, n_frames, reached, frame_start, block_start, state[:tokens].copy(), links[:n_links].copy(), end
