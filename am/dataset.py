@@ -13,7 +13,7 @@ import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +110,7 @@ class FrameSet:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the set as one .npz; the same set gives the same bytes."""
-        arrays = {"lengths": self.lengths.astype(np.int32), "features": self.features}
+        arrays: dict[str, Any] = {"lengths": self.lengths.astype(np.int32), "features": self.features}
         arrays["text"] = np.frombuffer(self._text().encode(), dtype=np.uint8)
         for name in ("low", "step", "pdfs", "phones"):
             if getattr(self, name) is not None:
@@ -138,7 +138,9 @@ class FrameSet:
             raise TableError(path, f"is not a packed data set ({error})", mend=mend) from error
         if names.get("format") != FORMAT:
             raise TableError(path, f"is a packed data set of format {names.get('format')!r}, not {FORMAT!r}", mend=mend)
-        meta = {key: tuple(value) if isinstance(value, list) else value for key, value in names["meta"].items()}
+        meta: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in names["meta"].items()
+        }
         lengths = arrays.pop("lengths").astype(np.int64)
         if lengths.sum() != len(arrays["features"]):
             raise TableError(

@@ -33,4 +33,5 @@ def log_priors(pdfs: NDArray[np.integer], num_pdfs: int, config: PriorConfig) ->
         raise ValueError(f"targets must lie in [0, {num_pdfs}) and not be empty")
     counts = np.bincount(pdfs, minlength=num_pdfs) + config.smoothing
     priors = np.maximum(counts / counts.sum(), config.floor)
-    return np.log(priors / priors.sum()).astype(np.float32)
+    logs: NDArray[np.float32] = np.log(priors / priors.sum()).astype(np.float32)
+    return logs

@@ -153,6 +153,7 @@ class _Run:
         deviation = np.maximum(rows.std(0, dtype=np.float64), 1e-5)
         self.model.input_mean.copy_(torch.from_numpy(rows.mean(0, dtype=np.float64)))
         self.model.input_scale.copy_(torch.from_numpy(1 / deviation))
+        assert self.train_set.pdfs is not None
         priors = log_priors(self.train_set.pdfs, self.train_set.meta.num_pdfs, self.config.priors)
         self.model.log_priors.copy_(torch.from_numpy(priors))
 
@@ -236,7 +237,7 @@ class _Run:
             logits = self.model(rows, packing)
             loss, _, _ = hybrid_loss(logits, pdfs, phones, settings.phone_weight)
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             norm = torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
             if self.device.type == "cpu" or step % 10 == 9 or step + 1 == len(batches):  # a check waits for a GPU
                 self._refuse_nan(loss, norm, number, step)

@@ -188,9 +188,10 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     results = {batch: compare(batch, arguments) for batch in arguments.batch}
     clock = "wall" if arguments.device != "cpu" else "CPU"
-    text = f"""# One bidirectional layer of {arguments.units} units, {arguments.frames} frames, input {arguments.input_dim}
+    size = f"{arguments.units} units, {arguments.frames} frames, input {arguments.input_dim}"
+    text = f"""# One bidirectional layer of {size}
 
-Forward and backward, {clock} milliseconds, fastest (to slowest) of {arguments.rounds} rounds;
+Forward and backward, {clock} ms, fastest (to slowest) of {arguments.rounds} rounds;
 times: as fast as the plain loop.
 
 {table(results)}

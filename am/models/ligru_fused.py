@@ -18,6 +18,7 @@ from harness.log import get_logger
 log = get_logger("am")
 Forward = Callable[[Tensor, Tensor, Tensor, Tensor | None, Packing], None]
 Backward = Callable[[Tensor, Tensor, Tensor, Tensor, Packing], None]
+TOLERANCE = 5e-3  # a wrong kernel is off by 1; where TF32 is allowed, right ones may differ by 1e-3
 _allowed = True
 
 
@@ -38,14 +39,16 @@ def fused_loops(tensor: Tensor) -> tuple[Forward, Backward] | None:
 def _proved_loops(device: str) -> tuple[Forward, Backward] | None:
     try:
         loops = _triton_loops()
-        worst = max(largest_difference(loops, torch.device(device), groups) for groups in (1, 2))
+        worst = (
+            torch.tensor([largest_difference(loops, torch.device(device), groups) for groups in (1, 2)]).max().item()
+        )
     except Exception as error:  # a compiler or driver may raise anything; the plain loops need neither
         reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
         log.warning(
             "%s: no fused Li-GRU kernel (%s: %s); using one product a step", device, type(error).__name__, reason
         )
         return None
-    if not worst < 1e-3:
+    if not worst < TOLERANCE:
         log.warning(
             "%s: the fused Li-GRU kernel differs by %g from the plain loop; using one product a step", device, worst
         )
@@ -91,4 +94,5 @@ def largest_difference(loops: tuple[Forward, Backward], device: torch.device, gr
         forward(made[0], made[1], recurrent, mask, packing)
         backward(made[2], slope.clone(), keep, recurrent, packing)
         results.append(made)
-    return max(float((one - other).abs().max()) for one, other in zip(*results, strict=True))
+    # tensors, because Python's max passes over a NaN
+    return torch.stack([(one - other).abs().max() for one, other in zip(*results, strict=True)]).max().item()

@@ -59,7 +59,7 @@ class _Recurrence(Function):
         return states.index_select(0, packing.from_steps).view(packing.frames, packing.directions * units)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         gates, states, recurrent = ctx.saved_tensors
         packing: Packing = ctx.packing
         groups, units, both = recurrent.shape
@@ -97,7 +97,7 @@ def run_forward(gates: Tensor, states: Tensor, recurrent: Tensor, mask: Tensor |
     masks = None if mask is None else mask.view(directions, packing.batch, units)
     rows = [directions * active for active in packing.active]
     before, active_before = None, packing.batch
-    for gate, state, active in zip(gates.split(rows), states.split(rows), packing.active, strict=True):
+    for gate, state, active in zip(torch.split(gates, rows), torch.split(states, rows), packing.active, strict=True):
         if active < active_before:  # the shortest sequences have ended
             before = (
                 before.view(directions, active_before, units)[:, :active].contiguous() if before is not None else None
@@ -126,7 +126,7 @@ def run_backward(local: Tensor, slope: Tensor, keep: Tensor, recurrent: Tensor, 
     directions, (groups, units, both) = packing.directions, recurrent.shape
     transposed = recurrent.transpose(1, 2).contiguous()  # [groups, 2 * units, units]
     rows = [directions * active for active in packing.active]
-    locals_, slopes, keeps = local.split(rows), slope.split(rows), keep.split(rows)
+    locals_, slopes, keeps = torch.split(local, rows), torch.split(slope, rows), torch.split(keep, rows)
     here = slopes[-1]  # dL/dh of the step in hand
     for step in range(len(rows) - 1, -1, -1):
         active, gate = packing.active[step], locals_[step]

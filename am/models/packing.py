@@ -125,4 +125,4 @@ def pack(sequences: Sequence[Tensor]) -> Tensor:
 def unpack(rows: Tensor, packing: Packing) -> list[Tensor]:
     """The inverse of pack: one [length, dim] tensor a sequence."""
     order = torch.argsort(packing.sequence * packing.lengths[0] + packing.step)
-    return list(rows[order].split(list(packing.lengths)))
+    return list(torch.split(rows[order], list(packing.lengths)))
