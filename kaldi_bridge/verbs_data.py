@@ -136,7 +136,7 @@ def features(
     out: Annotated[Optional[Path], typer.Option(help="Folder of the arks; DATA/data if absent.")] = None,  # noqa: UP045
     compress: Annotated[bool, typer.Option(help="Kaldi's compressed matrices.")] = True,
     max_failed: Annotated[float, typer.Option(help="Share of utterances that may fail.")] = 0.05,
-    resample: Annotated[bool, typer.Option("--resample", help="Convert other sample rates (said and counted).")] = False,
+    resample: Annotated[bool, typer.Option("--resample", help="Convert other sample rates; said, counted.")] = False,
     no_commands: NoCommands = False,
     jobs: Jobs = None,
 ) -> None:
