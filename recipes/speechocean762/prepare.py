@@ -1,0 +1,117 @@
+"""speechocean762 (Zhang et al., Interspeech 2021; OpenSLR SLR101; CC BY 4.0) as Kaldi data directories.
+
+Who: 250 Mandarin-native speakers reading English sentences, half of them children; 16 kHz, mono, 20 utterances each.
+Kept: speakers up to --max-age (15).  Split: the corpus's own test part stays untouched; dev is every seventh speaker of
+the train part, in order of age and then of a hash of the name.  Lexicon: the corpus's own, stress marks taken off.
+
+usage: python recipes/speechocean762/prepare.py --source CORPUS --out DATA
+writes DATA/{train,dev,test} and DATA/local/lexicon.txt
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli import app_for, run
+from harness.errors import DataDirError
+from harness.log import get_logger
+from kaldi_bridge.data_dir import DataDir
+from kaldi_bridge.held_out import held_out_speakers
+from kaldi_bridge.split import refuse_shared_speakers
+from kaldi_bridge.text_tables import read_text_table
+
+PARTS = ("train", "test")
+DEV_EVERY = 7  # of the train speakers: 8 of 58 children
+TABLES = ("wav.scp", "text", "utt2spk", "spk2age", "spk2gender")
+app = app_for("recipes/speechocean762/prepare.py", "speechocean762 as Kaldi data directories.")
+MEND = "give --source the folder that holds WAVE, train, test and resource of the unpacked SLR101"
+
+
+@app.command()
+def prepare(
+    source: Annotated[Path, typer.Option("--source", help="the unpacked corpus, as SLR101 distributes it")],
+    out: Annotated[Path, typer.Option("--out", help="folder for the data directories")],
+    max_age: Annotated[int, typer.Option("--max-age", help="oldest speaker in years")] = 15,
+) -> None:
+    """Write train, dev and test with ages and genders, and the raw lexicon."""
+    _check_layout(source)
+    log = get_logger("speechocean762")
+    parts = {part: _read_part(source, part, max_age) for part in PARTS}
+    ages = parts["train"].spk2age or {}
+    dev = held_out_speakers(ages, DEV_EVERY)
+    kept = sorted(set(parts["train"].speakers) - set(dev))
+    sets = {
+        "train": parts["train"].subset_speakers(kept, out / "train"),
+        "dev": parts["train"].subset_speakers(dev, out / "dev"),
+        "test": parts["test"],
+    }
+    refuse_shared_speakers(sets.values())
+    for name, data in sets.items():
+        data.write(out / name)
+        DataDir.read(out / name)
+        log.info("%s: %d utterances of %d speakers", out / name, len(data.utterances), len(data.speakers))
+    count = _write_lexicon(source / "resource" / "lexicon.txt", out / "local" / "lexicon.txt")
+    log.info("%s: %d pronunciations", out / "local" / "lexicon.txt", count)
+
+
+def _check_layout(source: Path) -> None:
+    needed = ["WAVE", "resource/lexicon.txt", *(f"{part}/{table}" for part in PARTS for table in TABLES)]
+    for name in needed:
+        if not (source / name).exists():
+            raise DataDirError(source / name, "is missing from the corpus", mend=MEND)
+
+
+def _read_part(source: Path, part: str, max_age: int) -> DataDir:
+    """The children of one official part; recordings become absolute paths and must exist."""
+    tables = {name: read_text_table(source / part / name) for name in TABLES}
+    speakers = {speaker for speaker, age in tables["spk2age"].items() if _years(source, part, speaker, age) <= max_age}
+    utterances = {utt for utt, speaker in tables["utt2spk"].items() if speaker in speakers}
+    if not utterances:
+        raise DataDirError(source / part / "spk2age", f"has no speaker up to {max_age} years", mend="raise --max-age")
+    wav = {}
+    for utterance in sorted(utterances):
+        for name in ("text", "wav.scp"):
+            if utterance not in tables[name]:
+                raise DataDirError(source / part / name, f"lacks utterance {utterance}", mend=MEND)
+        path = (source / tables["wav.scp"][utterance]).resolve()
+        if not path.is_file():
+            raise DataDirError(source / part / "wav.scp", f"{utterance}: no recording at {path}", mend=MEND)
+        wav[utterance] = str(path)
+    dropped = len(tables["utt2spk"]) - len(utterances)
+    get_logger("speechocean762").info("%s: %d utterances of older speakers left out", part, dropped)
+    return DataDir.build(
+        source / part,
+        wav_scp=wav,
+        text=_only(tables["text"], utterances),
+        utt2spk=_only(tables["utt2spk"], utterances),
+        spk2age=_only(tables["spk2age"], speakers),
+        spk2gender=_only(tables["spk2gender"], speakers),
+    )
+
+
+def _years(source: Path, part: str, speaker: str, age: str) -> int:
+    if not age.isdecimal():
+        raise DataDirError(source / part / "spk2age", f"{speaker}: {age!r} is no age in years", mend=MEND)
+    return int(age)
+
+
+def _only(table: Mapping[str, str], keys: set[str]) -> dict[str, str]:
+    return {key: value for key, value in table.items() if key in keys}
+
+
+def _write_lexicon(source: Path, out: Path) -> int:
+    """The corpus's lexicon as it stands; ``hmm prepare-dict`` takes the stress marks off."""
+    from harness.atomic import write_whole
+
+    text = source.read_text(encoding="utf-8")
+    with write_whole(out) as stream:
+        stream.write(text)
+    return sum(1 for line in text.splitlines() if line.strip())
+
+
+if __name__ == "__main__":
+    run(app)
