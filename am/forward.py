@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from am.chunks import plan_batches
 from am.dataset import FrameSet
+from am.models.denormals import flushed_denormals
 from am.models.hybrid import HybridModel, load_model
 from am.models.packing import Packing, unpack
 from harness.atomic import whole_dir
@@ -84,7 +85,7 @@ def forward_to_ark(
     check_inputs(checkpoint, state, frames)
     parts = [part for part in np.array_split(np.arange(len(frames.utterances)), jobs) if len(part)]
     done = 0
-    with whole_dir(out, force=force) as aside:
+    with flushed_denormals(), whole_dir(out, force=force) as aside:
         for number, part in enumerate(parts, 1):
             chosen = frames.subset(part)
             results = forward_utterances(model, chosen, output=output)

@@ -20,6 +20,7 @@ from torch import Tensor
 from am.chunks import Sequences, curriculum_frames, cut, plan_batches
 from am.config import AcousticConfig, TrainConfig
 from am.dataset import FrameSet
+from am.models.denormals import flushed_denormals
 from am.models.hybrid import CHECKPOINT_KIND, HybridModel, hybrid_loss, model_state
 from am.models.packing import Packing, to_device
 from am.priors import log_priors
@@ -101,22 +102,20 @@ def train_model(
     torch.set_num_threads(config.train.threads)
     _check_sets(train_set, dev_set)
     run = _Run(config, train_set, dev_set, out, torch.device(device))
-    if not force:
-        run.resume()
+    if force:
+        for name in ("last.pt", "best.pt", "metrics.jsonl"):  # a kill must not leave the old run to go on with
+            (out / name).unlink(missing_ok=True)
+    run.resume()
     if not run.history:
         out.mkdir(parents=True, exist_ok=True)
         dump_config(config, out / "config.yaml")
         log.info("%s: %d parameters, %s", config.model, sum(p.numel() for p in run.model.parameters()), run.describe())
-    while not run.finished():
-        run.epoch()
+    with flushed_denormals():
+        while not run.finished():
+            run.epoch()
     best = run.best()
     if best is not None:
-        log.info(
-            "best epoch %d: dev pdf error %.2f %%, phone error %.2f %%",
-            best.epoch,
-            best.dev_pdf_error,
-            best.dev_phone_error,
-        )
+        log.info("best epoch %d: dev pdf error %.2f %%, %s", best.epoch, best.dev_pdf_error, out / "best.pt")
     return run.history
 
 

@@ -18,6 +18,7 @@ import torch
 from am.chunks import curriculum_frames, cut, plan_batches
 from am.config import AcousticConfig, TrainConfig
 from am.dataset import FrameMeta, FrameSet, hold_out, merge
+from am.models.denormals import flushed_denormals
 from am.models.hybrid import load_model
 from am.models.ligru import LiGRUConfig
 from am.train import linear_share, train_model
@@ -230,6 +231,23 @@ def test_a_loss_that_is_not_a_number_is_refused_with_the_mend(tmp_path):
 def test_gradients_longer_than_the_limit_are_clipped_and_counted(tmp_path):
     assert run(tmp_path / "a", config(epochs=1, clip=1e-3))[0].clipped_steps == 3
     assert run(tmp_path / "b", config(epochs=1, clip=1e6))[0].clipped_steps == 0
+
+
+def test_numbers_below_the_smallest_normal_float_are_zero_while_training():
+    tiny = torch.tensor([1e-39])
+    with flushed_denormals() as flushed:
+        inside = (tiny * 0.5).item()
+    if not flushed:
+        pytest.skip("this CPU cannot flush denormals")
+    assert inside == 0
+    assert (tiny * 0.5).item() > 0
+
+
+def test_forced_training_starts_from_nothing(tmp_path):
+    run(tmp_path, config(epochs=2))
+    history = run(tmp_path, config(epochs=1, seed=7), force=True)
+    assert [one.epoch for one in history] == [1]
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
 
 
 def test_a_set_without_targets_is_refused(tmp_path):
