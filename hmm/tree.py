@@ -3,6 +3,7 @@
 Programs: acc-tree-stats, build-tree (Odell 1995, "The use of context in large vocabulary speech recognition").  An
 event is a window of phones and a pdf class; the gain of a question is the rise in likelihood of single Gaussians with
 variances floored at 0.01.  Leaves below one root are merged again while that costs less than the least split gained.
+Differs: the number of leaves is not rounded to a multiple of 8.
 """
 
 from __future__ import annotations
@@ -215,7 +216,7 @@ class _Grower:
                 by_root.setdefault(node.root, []).append(index)
         for members in by_root.values():
             parts = [self.stats.sums[self.nodes[index].rows].sum(axis=0) for index in members]
-            for group in _merge(np.array(parts), limit):
+            for group in _merge(np.array(parts), limit) if limit > 0 else [[k] for k in range(len(parts))]:
                 for k in group:
                     pdf_of[members[k]] = len(sums)
                 sums.append(np.sum([parts[k] for k in group], axis=0))
