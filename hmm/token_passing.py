@@ -63,7 +63,9 @@ def cutoff_of(costs, beam, max_active, min_active, beam_delta):
     if within > max_active:  # max_active is tighter than the beam
         tight = _kth_smallest(inside[:within], max_active)
         return tight, np.float32(tight - lowest + beam_delta), best
-    if within <= min_active and len(costs) > min_active:  # min_active may be looser than the beam
+    if len(costs) <= min_active:  # as Kaldi: with so few tokens nothing is pruned at all
+        return INF, INF, best
+    if within <= min_active:  # min_active may be looser than the beam
         inside[:] = costs
         loose = _kth_smallest(inside, min_active) if min_active > 0 else lowest
         if loose > edge:
