@@ -18,8 +18,8 @@ from harness.atomic import whole_dir
 from harness.errors import LexiconError
 from harness.log import get_logger
 from hmm.arpa import END, START, UNKNOWN, Arpa, Ngram, read_arpa
-from hmm.fst_operations import remove_epsilons_locally
 from hmm.lang import read_symbols
+from hmm.local_epsilons import remove_epsilons_locally
 from kaldi_bridge.fsts import FstArrays, from_kaldifst, to_kaldifst, write_fst
 
 LOG = get_logger("hmm.grammar")

@@ -15,8 +15,9 @@ from typing import Any
 from harness.atomic import whole_dir
 from harness.errors import LexiconError
 from harness.log import get_logger
-from hmm.fst_operations import compose, determinize_star, push_special, remove_epsilons_locally, remove_input_symbols
+from hmm.fst_operations import compose, determinize_star, push_special, remove_input_symbols
 from hmm.h_transducer import add_self_loops, h_transducer
+from hmm.local_epsilons import remove_epsilons_locally
 from kaldi_bridge.fsts import FstArrays, from_kaldifst, read_fst, to_kaldifst, write_fst
 from kaldi_bridge.models import TransitionModel, Tree, read_transition_model, read_tree
 

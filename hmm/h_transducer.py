@@ -1,6 +1,6 @@
-"""From context windows to transition ids: the H transducer, self-loops, and transition costs of a graph.
+"""From context windows to transition ids: the H transducer, and the self-loops of a graph.
 
-Source: kaldi's hmm/hmm-utils (GetHTransducer, AddSelfLoops with reorder, AddTransitionProbs) and fstext (MakeLoopFst,
+Source: kaldi's hmm/hmm-utils (GetHTransducer, AddSelfLoops with reorder) and fstext (MakeLoopFst,
 MakePrecedingInputSymbolsSame).  Mohri, Pereira, Riley 2008, "Speech recognition with weighted finite-state
 transducers".
 """
@@ -36,7 +36,9 @@ def h_transducer(
         rows += [(0, label, j, 0.0, len(finals)), (len(finals), 0, 0, 0.0, 0)]
         finals.append(np.inf)
 
-    keys = _hmm_keys(np.array([windows[j] for j in plain], np.int32).reshape(len(plain), tree.context_width), tree, model)
+    keys = _hmm_keys(
+        np.array([windows[j] for j in plain], np.int32).reshape(len(plain), tree.context_width), tree, model
+    )
     unique, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     inverse = inverse.reshape(-1)
     log_probs = model.log_probs_without_self_loops()
@@ -160,20 +162,3 @@ def add_self_loops(fst: FstArrays, model: TransitionModel, scale: float) -> FstA
         np.concatenate([olabel, np.zeros(len(looped), np.int32)]), np.concatenate([weight, costs]),
         np.concatenate([nextstate, looped]),
     )  # fmt: skip
-
-
-def transition_costs(
-    model: TransitionModel, transition_scale: float = 1.0, self_loop_scale: float = 0.1
-) -> NDArray[np.float32]:
-    """[ids + 1] what each transition id costs in a graph whose own transition costs were left out (scales 0)."""
-    leaving = self_loop_scale * model.non_self_loop_log_probs[model.id2state]
-    going = leaving + transition_scale * model.log_probs_without_self_loops()
-    costs = -np.where(model.is_self_loop, self_loop_scale * model.log_probs, going)
-    costs[0] = 0
-    return costs.astype(np.float32)
-
-
-def add_transition_costs(fst: FstArrays, costs: NDArray[np.float32]) -> FstArrays:
-    """The graph with `costs` of `transition_costs` added to its arcs (Kaldi's AddTransitionProbs)."""
-    weight = fst.weight + costs[fst.ilabel]
-    return FstArrays(fst.start, fst.finals, fst.offsets, fst.ilabel, fst.olabel, weight, fst.nextstate)

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from hmm.fst_operations import determinize_star, remove_input_symbols
+from hmm.fst_operations import determinize_star, remove_input_symbols, trim
 from hmm.h_transducer import add_self_loops, h_transducer
 from kaldi_bridge.fsts import FstArrays, from_kaldifst, read_fst, to_kaldifst
 from kaldi_bridge.models import TransitionModel, Tree
@@ -28,7 +28,7 @@ class TrainingGraphs:
     """Compiles transcripts of word ids to graphs over the transition ids of `model`.
 
     lexicon: L.fst (without disambiguation symbols).  Scales 0, Kaldi's choice for stored graphs: alignment adds the
-    current transition probabilities (`transition_costs`).
+    transition probabilities of the model it uses.
     """
 
     lexicon: FstArrays
@@ -139,16 +139,16 @@ def compose_with_words(lexicon: FstArrays, words: NDArray[np.int32]) -> FstArray
 
     lexicon: arcs of each state sorted by output label.
     """
-    start, finals, offsets, ilabel, olabel, weight, nextstate = _compose_with_words(
+    finals, offsets, ilabel, olabel, weight, nextstate = _compose_with_words(
         lexicon.start, lexicon.finals, lexicon.offsets, lexicon.ilabel, lexicon.olabel, lexicon.weight,
         lexicon.nextstate, words,
     )  # fmt: skip
-    return FstArrays(int(start), finals, offsets, ilabel, olabel, weight, nextstate)
+    return trim(FstArrays(0, finals, offsets, ilabel, olabel, weight, nextstate))
 
 
 @njit(cache=True, nogil=True)
 def _compose_with_words(first, finals, offsets, ilabel, olabel, weight, nextstate, words):  # type: ignore
-    """Breadth-first over pairs (state, words said), numbered as they are found; those that reach no end are dropped."""
+    """Breadth-first over pairs (state, words said), numbered as they are found; some reach no end."""
     number = {}
     number[np.int64(first) * (len(words) + 1)] = np.int64(0)
     pairs = [np.int64(first) * (len(words) + 1)]
@@ -174,33 +174,14 @@ def _compose_with_words(first, finals, offsets, ilabel, olabel, weight, nextstat
             if said == len(words):
                 break
         done += 1
-    states, count = len(pairs), len(arcs)
-    useful = np.zeros(states, np.bool_)
-    final = np.full(states, np.inf, np.float32)
-    for k in range(states):
+    final = np.full(len(pairs), np.inf, np.float32)
+    for k in range(len(pairs)):
         if pairs[k] % (len(words) + 1) == len(words):
             final[k] = finals[pairs[k] // (len(words) + 1)]
-            useful[k] = final[k] != np.inf
-    changed = True
-    while changed:
-        changed = False
-        for k in range(count - 1, -1, -1):
-            if useful[targets[k]] and not useful[sources[k]]:
-                useful[sources[k]] = changed = True
-    new = np.cumsum(useful) - 1
-    kept = 0
-    for k in range(count):
-        kept += useful[sources[k]] and useful[targets[k]]
-    out_offsets = np.zeros(np.sum(useful) + 1, np.int64)
-    columns = np.empty((3, kept), np.int32)
-    costs = np.empty(kept, np.float32)
-    place = 0
-    for k in range(count):  # sources come in ascending order
-        if useful[sources[k]] and useful[targets[k]]:
-            columns[0, place], columns[1, place], columns[2, place] = ilabel[arcs[k]], olabel[arcs[k]], new[targets[k]]
-            costs[place] = weight[arcs[k]]
-            out_offsets[new[sources[k]] + 1] += 1
-            place += 1
-    out_offsets = np.cumsum(out_offsets)
-    begin = 0 if len(useful) and useful[0] else -1
-    return begin, final[useful], out_offsets, columns[0].copy(), columns[1].copy(), costs, columns[2].copy()
+    rows = np.zeros(len(pairs) + 1, np.int64)
+    columns, costs = np.empty((3, len(arcs)), np.int32), np.empty(len(arcs), np.float32)
+    for k in range(len(arcs)):  # sources come in ascending order
+        columns[0, k], columns[1, k], columns[2, k] = ilabel[arcs[k]], olabel[arcs[k]], targets[k]
+        costs[k] = weight[arcs[k]]
+        rows[sources[k] + 1] += 1
+    return final, np.cumsum(rows), columns[0].copy(), columns[1].copy(), costs, columns[2].copy()

@@ -113,11 +113,13 @@ def parse_fst(
     """
     try:
         kind, flags, start, states, arcs, position = _parse_header(data, position, where)
+        if not 0 <= states <= len(data):
+            raise ValueError("cut short")
         if kind == "const":
             fst, position = _parse_const(data, position, flags, start, states, arcs)
         else:
             fst, position = _parse_vector(data, position, start, states)
-    except (struct.error, IndexError, ValueError):
+    except (struct.error, IndexError, ValueError, OverflowError):
         raise ModelError(where, "the transducer ends too early", mend=MEND) from None
     if not trusted:
         fst.check(where)

@@ -1,7 +1,7 @@
 """The tokens, numbers, vectors and matrices that Kaldi objects are made of: read from binary and text, written binary.
 
-Format: kaldi's base/io-funcs and matrix/*.  A file starts with the two bytes "\\0B" if binary; a token ends in a space; a
-basic type is preceded by its size in bytes (negative if unsigned), a vector of ints by its length, a float vector by
+Format: kaldi's base/io-funcs and matrix/*.  A file starts with the two bytes "\\0B" if binary; a token ends in a space;
+a basic type is preceded by its size in bytes (negative if unsigned), a vector of ints by its length, a float vector by
 "FV ".  Both readers offer the same methods, so that every object has one parser.
 """
 
@@ -103,6 +103,8 @@ class BinaryReader:
     def matrix(self) -> FloatArray:
         dtype = self._float_type("FM", "DM")
         rows, columns = self.integer(), self.integer()
+        if rows < 0 or columns < 0:
+            raise self._fail(f"a matrix of {rows} rows and {columns} columns")
         return self._array(dtype, rows * columns).astype(np.float32).reshape(rows, columns)
 
     def finish(self) -> None:
@@ -156,15 +158,26 @@ class TextReader:
         return self.words[start : self.position - 1]
 
     def integers(self) -> list[int]:
-        return [int(word) for word in self._bracketed()]
+        try:
+            return [int(word) for word in self._bracketed()]
+        except ValueError:
+            raise self._fail("expected whole numbers between brackets") from None
 
     def vector(self) -> FloatArray:
-        return np.array(self._bracketed(), dtype=np.float32)
+        return self._floats(self._bracketed())
+
+    def _floats(self, words: list[str]) -> FloatArray:
+        try:
+            return np.array(words, dtype=np.float32)
+        except ValueError:
+            raise self._fail("expected numbers between brackets") from None
 
     def matrix(self) -> FloatArray:
         """Rows end at line ends, kept by `_words_of` as ";" between the brackets."""
-        rows = " ".join(self._bracketed()).split(";")
-        return np.array([row.split() for row in rows if row.strip()], dtype=np.float32)
+        rows = [row.split() for row in " ".join(self._bracketed()).split(";") if row.strip()]
+        if len({len(row) for row in rows}) > 1:
+            raise self._fail("the rows of a matrix differ in length")
+        return self._floats([word for row in rows for word in row]).reshape(len(rows), -1 if rows else 0)
 
     def finish(self) -> None:
         if self.position != len(self.words):

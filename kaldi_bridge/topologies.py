@@ -133,7 +133,7 @@ def _read_binary(reader: ObjectReader, where: str) -> HmmTopology:
             where, "has a chain (non-HMM) topology", mend="use a GMM-HMM model, for example exp/tri3b/final.mdl"
         )
     entries = tuple(tuple(_read_state(reader) for _ in range(reader.integer())) for _ in range(count))
-    if any(not (phone < len(entry_of) and 0 <= entry_of[phone] < count) for phone in phones):
+    if any(not (0 <= phone < len(entry_of) and 0 <= entry_of[phone] < count) for phone in phones):
         raise ModelError(where, "the topology names phones without an entry", mend=MEND)
     return HmmTopology({phone: entry_of[phone] for phone in phones}, entries)
 

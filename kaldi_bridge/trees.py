@@ -150,8 +150,8 @@ def read_tree(path: str | Path) -> Tree:
     root = _read_node(reader, str(path))
     reader.token("EndContextDependency")
     reader.finish()
-    if root is None:
-        raise ModelError(path, "the tree is empty", mend=MEND)
+    if root is None or not 0 <= position < width:
+        raise ModelError(path, f"it is empty, or position {position} lies outside its window of {width}", mend=MEND)
     return Tree(context_width=width, central_position=position, root=root)
 
 

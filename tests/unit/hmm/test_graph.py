@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from harness.errors import LexiconError, ModelError
-from hmm.fst_operations import compose, determinize_star, push_special, remove_epsilons_locally
+from hmm.fst_operations import compose, determinize_star, push_special, trim
 from hmm.grammar import format_lm
 from hmm.graph import GraphConfig, make_graph
 from hmm.h_transducer import add_self_loops, h_transducer
 from hmm.lang import Lang
 from hmm.lm import train_lm
+from hmm.local_epsilons import remove_epsilons_locally
 from hmm.training_graphs import TrainingGraphs, compose_with_words
 from kaldi_bridge.fsts import FstArrays, from_kaldifst, read_fst, read_fst_archive, to_kaldifst
 from kaldi_bridge.models import read_transition_model, read_tree
@@ -120,6 +121,14 @@ def test_local_epsilon_removal_keeps_the_cost_of_every_string():
     assert 0 not in removed.ilabel
     assert path_cost(removed, [1, 2]) == pytest.approx(3.75)
     assert path_cost(removed, [1, 3]) == pytest.approx(2.25)
+
+
+def test_trimming_keeps_what_lies_on_a_path_to_an_end():
+    # 0 -> 1 -> 2 (final); 1 -> 3 leads nowhere; 4 -> 2 is never reached
+    columns = [np.array(column) for column in ([0, 1, 1, 4], [1, 2, 3, 4], [1, 2, 3, 4], [0.5] * 4, [1, 2, 3, 2])]
+    trimmed = trim(FstArrays.from_arcs(0, np.array([np.inf, np.inf, 0, np.inf, np.inf]), *columns))
+    assert (trimmed.num_states, trimmed.ilabel.tolist()) == (3, [1, 2])
+    assert trim(FstArrays.from_arcs(0, np.full(5, np.inf), *columns)).num_states == 0
 
 
 def path_cost(fst: FstArrays, labels: list[int]) -> float:

@@ -105,6 +105,20 @@ def test_a_file_cut_short_is_refused(form, tmp_path):
         read_fst(tmp_path / "x.fst")
 
 
+@pytest.mark.parametrize("form", [vector_bytes, const_bytes])
+def test_damaged_bytes_give_our_error_or_a_sound_transducer(form):
+    rng, whole, refused = np.random.default_rng(0), form(small()), 0
+    for _ in range(300):
+        data = bytearray(whole)
+        for place in rng.integers(0, len(data), 3):
+            data[place] = rng.integers(256)
+        try:
+            parse_fst(bytes(data))[0].check()
+        except ModelError:
+            refused += 1
+    assert refused > 100
+
+
 def test_a_lattice_is_refused_by_its_arc_type(tmp_path):
     (tmp_path / "x.fst").write_bytes(vector_bytes(small()).replace(b"standard", b"lattice4"))
     with pytest.raises(ModelError, match="'lattice4' arcs"):

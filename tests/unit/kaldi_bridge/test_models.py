@@ -75,7 +75,7 @@ def test_the_topology_text_is_that_of_kaldi_to_the_byte(golden_dir):
 
 
 def test_many_events_reach_the_same_leaves_as_one_by_one(golden_dir):
-    tree, rng = read_tree(golden_dir / "exp/tri3b/tree"), np.random.default_rng(1)
+    tree, rng = read_tree(golden_dir / "exp/tri3b/tree"), np.random.default_rng(0)
     windows = rng.integers(0, 86, (300, 3)).astype(np.int32)
     windows[:, 1] = rng.integers(11, 86, 300)
     classes = rng.integers(0, 3, 300).astype(np.int32)
@@ -160,6 +160,22 @@ def test_a_chain_topology_is_refused_with_what_to_use(tmp_path):
 def test_a_topology_whose_probabilities_miss_one_is_refused():
     with pytest.raises(ModelError, match=r"state 0 add up to 0\.5, not 1"):
         HmmTopology({1: 0}, ((HmmState(0, ((0, 0.25), (1, 0.25))), HmmState(-1, ())),))
+
+
+@pytest.mark.parametrize(("name", "read"), [("final.mdl", read_model), ("tree", read_tree)])
+def test_damaged_bytes_give_our_error_or_a_whole_object(golden_dir, tmp_path, name, read):
+    rng, whole = np.random.default_rng(0), (golden_dir / "exp/mono" / name).read_bytes()
+    refused = 0
+    for _ in range(150):
+        data = bytearray(whole)
+        for place in rng.integers(0, min(len(data), 3000), 4):
+            data[place] = rng.integers(256)
+        (tmp_path / name).write_bytes(data)
+        try:
+            read(tmp_path / name)
+        except ModelError:
+            refused += 1
+    assert refused > 50
 
 
 @pytest.mark.kaldi
