@@ -169,8 +169,8 @@ def read_utterances(
 
 def segment_bounds(start: float, end: float, info: SoundInfo, where: str) -> tuple[int, int]:
     """(first, past last) sample of a segment; an end a little late (MAX_OVERSHOOT) is cut, -1 is the end."""
-    first = int(start * info.rate)
-    last = info.frames if end < 0 else int(end * info.rate)
+    first = int(start * info.rate + 0.5)
+    last = info.frames if end < 0 else int(end * info.rate + 0.5)
     total = info.frames / info.rate
     if last > info.frames + int(MAX_OVERSHOOT * info.rate) or not 0 <= first < info.frames:
         problem = f"the segment {start:g} to {end:g} s lies outside its recording of {total:.2f} s"

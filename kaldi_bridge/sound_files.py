@@ -93,13 +93,25 @@ def _byte_stream(name: str, where: str, allow_commands: bool) -> Iterator[IO[byt
     name = name.strip()
     kind = kind_of(name)
     if kind == "pipe":
-        yield io.BytesIO(run_pipe(name, error=AudioError, where=where, allow=allow_commands))
+        yield _with_length(io.BytesIO(run_pipe(name, error=AudioError, where=where, allow=allow_commands)))
     elif kind == "stdin":
         raise AudioError(where, "standard input is no recording of a data directory", mend="give a file or a command |")
     else:
         with open_place(name, error=AudioError, where=where) as stream:
             in_archive = kind == "place" and not os.path.exists(name) and place_of(name) is not None
             yield io.BytesIO(_archived(stream)) if in_archive else stream
+
+
+def _with_length(stream: io.BytesIO) -> io.BytesIO:
+    """A wav from a pipe with its real length in the header, where the program could only write 0 or the largest."""
+    raw = stream.getvalue()
+    if raw[:4] == b"RIFF" and raw[8:12] == b"WAVE":
+        place, promised = _data_chunk(stream, len(raw))
+        if place and (promised == 0 or promised >= STREAMED):
+            stream.seek(place - 4)
+            stream.write(struct.pack("<I", len(raw) - place))
+    stream.seek(0)
+    return stream
 
 
 def _archived(stream: IO[bytes]) -> bytes:
@@ -128,15 +140,23 @@ def _check_size(stream: IO[bytes], where: str) -> None:
 
 
 def _wav_data(stream: IO[bytes], size: int) -> tuple[int, int]:
-    """(bytes promised, bytes there) of the data chunk; (0, 0) for a stream of unknown length."""
+    """(bytes promised, bytes there) of the data chunk; (0, 0) for a length that the header does not know."""
+    place, promised = _data_chunk(stream, size)
+    if not place:
+        return 1, 0  # it breaks off before the samples
+    return (0, 0) if promised == 0 or promised >= STREAMED else (promised, size - place)
+
+
+def _data_chunk(stream: IO[bytes], size: int) -> tuple[int, int]:
+    """(position of the first sample, bytes promised) of a wav; (0, 0) where there is no data chunk."""
     position = 12
     while position + 8 <= size:
         stream.seek(position)
         name, length = struct.unpack("<4sI", stream.read(8))
         if name == b"data":
-            return (0, 0) if length == 0 or length >= STREAMED else (length, size - position - 8)
+            return position + 8, length
         position += 8 + length + length % 2
-    return 1, 0  # no data chunk at all
+    return 0, 0
 
 
 def _sphere_data(stream: IO[bytes], size: int) -> tuple[int, int]:

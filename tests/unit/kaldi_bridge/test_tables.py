@@ -65,7 +65,7 @@ def test_a_table_can_be_sent_to_a_worker_while_it_is_read(tmp_path):
 
 
 def test_ranges_in_an_scp_include_their_ends_and_must_fit(tmp_path):
-    ark, scp = write(tmp_path, matrices())
+    _ark, scp = write(tmp_path, matrices())
     places = dict(line.split() for line in scp.read_text().splitlines())
     ranged = tmp_path / "ranged.scp"
     ranged.write_text(
@@ -181,7 +181,8 @@ def test_numbered_files_come_in_numeric_order_without_gaps(tmp_path):
     ("name", "parts"),
     [
         ("feats.scp", ("scp", "feats.scp")), ("trans.1", ("ark", "trans.1")), ("ark,s,cs:x.scp", ("ark", "x.scp")),
-        ("scp,p:y", ("scp", "y")), ("ark:gunzip -c a.gz |", ("ark", "gunzip -c a.gz |")), ("archive:1", ("ark", "archive:1")),
+        ("scp,p:y", ("scp", "y")), ("ark:gunzip -c a.gz |", ("ark", "gunzip -c a.gz |")),
+        ("archive:1", ("ark", "archive:1")),
     ],
 )  # fmt: skip
 def test_specifiers_are_taken_apart(name, parts):
@@ -203,7 +204,7 @@ def test_golden_matrices_transforms_and_alignments_are_read(golden_dir, monkeypa
 @pytest.mark.kaldi
 def test_kaldi_reads_what_we_write_and_compresses_to_the_same_bytes(tmp_path, kaldi_root):
     items = matrices()
-    ark, scp = write(tmp_path, items)
+    _ark, scp = write(tmp_path, items)
     packed, _ = write(tmp_path, items, compress=True, name="packed")
     run_kaldi(f"copy-feats --compress=true scp:{scp} ark:{tmp_path}/kaldi.ark")
     assert (tmp_path / "kaldi.ark").read_bytes() == packed.read_bytes()

@@ -43,13 +43,25 @@ BROKEN = {
     "no wav.scp": ({"wav.scp": None}, r"wav.scp: no such file"),
     "empty utt2spk": ({"utt2spk": ""}, r"utt2spk: the file is empty"),
     "empty text": ({"text": ""}, r"text: the file is empty"),
-    "three fields in utt2spk": ({"utt2spk": "a-1 a\na-2 a x\nb-1 b\n"}, r"utt2spk:2: expected '<utterance> <speaker>', got 3"),
+    "three fields in utt2spk": (
+        {"utt2spk": "a-1 a\na-2 a x\nb-1 b\n"},
+        r"utt2spk:2: expected '<utterance> <speaker>', got 3",
+    ),
     "one field in utt2spk": ({"utt2spk": "a-1 a\na-2\nb-1 b\n"}, r"utt2spk:2: expected .* got 1 fields"),
     "unsorted utt2spk": ({"utt2spk": "a-2 a\na-1 a\nb-1 b\n"}, r"utt2spk:2: not sorted: a-1 comes after a-2"),
-    "duplicate in utt2spk": ({"utt2spk": "a-1 a\na-1 a\na-2 a\nb-1 b\n"}, r"utt2spk:2: key a-1 is a duplicate of line 1"),
+    "duplicate in utt2spk": (
+        {"utt2spk": "a-1 a\na-1 a\na-2 a\nb-1 b\n"},
+        r"utt2spk:2: key a-1 is a duplicate of line 1",
+    ),
     "no final newline": ({"utt2spk": "a-1 a\na-2 a\nb-1 b"}, r"utt2spk:3: the last line has no newline"),
-    "spk2utt lacks an utterance": ({"spk2utt": "a a-1\nb b-1\n"}, r"spk2utt: does not match utt2spk \(first at speaker a"),
-    "speaker no prefix": ({"utt2spk": "a-1 z\na-2 z\nb-1 b\n", "spk2utt": "b b-1\nz a-1 a-2\n"}, r"utt2spk:3: sorted by utt.* b after z"),
+    "spk2utt lacks an utterance": (
+        {"spk2utt": "a a-1\nb b-1\n"},
+        r"spk2utt: does not match utt2spk \(first at speaker a",
+    ),
+    "speaker no prefix": (
+        {"utt2spk": "a-1 z\na-2 z\nb-1 b\n", "spk2utt": "b b-1\nz a-1 a-2\n"},
+        r"utt2spk:3: sorted by utt.* b after z",
+    ),
     "text lacks an utterance": ({"text": "a-1 HELLO\nb-1 NO\n"}, r"text: lacks utterance a-2 of utt2spk"),
     "text has a strange one": ({"text": GOOD["text"] + "c-1 NO\n"}, r"text:4: utterance c-1 is not in utt2spk"),
     "unsorted text": ({"text": "a-2 YES\na-1 HELLO\nb-1 NO\n"}, r"text:2: not sorted"),
@@ -63,14 +75,26 @@ BROKEN = {
     "wav.scp lacks one": ({"wav.scp": "a-1 x\na-2 y\n"}, r"wav.scp: lacks utterance b-1"),
     "tilde in wav.scp": ({"wav.scp": "a-1 ~/1.wav\na-2 y\nb-1 z\n"}, r"wav.scp:1: the path starts with ~"),
     "unsorted wav.scp": ({"wav.scp": "a-2 x\na-1 y\nb-1 z\n"}, r"wav.scp:2: not sorted"),
-    "segments without wav.scp": ({**SEGMENTS, "wav.scp": None, "reco2dur": None, "reco2file_and_channel": None}, r"wav.scp: no such file"),
-    "segment ends before start": ({**SEGMENTS, "segments": "a-1 r1 2 1.5\na-2 r1 1.5 3.5\nb-1 r2 0 1\n"}, r"segments:1: expected"),
-    "segment of three fields": ({**SEGMENTS, "segments": "a-1 r1 2\na-2 r1 1.5 3.5\nb-1 r2 0 1\n"}, r"segments:1: expected"),
+    "segments without wav.scp": (
+        {**SEGMENTS, "wav.scp": None, "reco2dur": None, "reco2file_and_channel": None},
+        r"wav.scp: no such file",
+    ),
+    "segment ends before start": (
+        {**SEGMENTS, "segments": "a-1 r1 2 1.5\na-2 r1 1.5 3.5\nb-1 r2 0 1\n"},
+        r"segments:1: expected",
+    ),
+    "segment of three fields": (
+        {**SEGMENTS, "segments": "a-1 r1 2\na-2 r1 1.5 3.5\nb-1 r2 0 1\n"},
+        r"segments:1: expected",
+    ),
     "segments lack one": ({**SEGMENTS, "segments": "a-1 r1 0 1\nb-1 r2 0 1\n"}, r"segments: lacks utterance a-2"),
     "recording without segment": ({**SEGMENTS, "wav.scp": SEGMENTS["wav.scp"] + "r3 /x\n"}, r"wav.scp:3: recording r3"),
     "segment without recording": ({**SEGMENTS, "wav.scp": "r1 /x/1.wav\n"}, r"wav.scp: lacks recording r2 of segments"),
     "channel C": ({**SEGMENTS, "reco2file_and_channel": "r1 r1 C\nr2 r2 B\n"}, r"reco2file_and_channel:1: expected"),
-    "channel of a strange recording": ({**SEGMENTS, "reco2file_and_channel": "r1 r1 A\nr9 r2 B\n"}, r"lacks recording r2"),
+    "channel of a strange recording": (
+        {**SEGMENTS, "reco2file_and_channel": "r1 r1 A\nr9 r2 B\n"},
+        r"lacks recording r2",
+    ),
     "reco2dur of zero": ({**SEGMENTS, "reco2dur": "r1 0\nr2 1\n"}, r"reco2dur:1: expected a positive number"),
     "reco2dur lacks one": ({**SEGMENTS, "reco2dur": "r1 1\n"}, r"reco2dur: lacks recording r2"),
     "feats.scp lacks one": ({"feats.scp": "a-1 f\na-2 g\n"}, r"feats.scp: lacks utterance b-1"),
@@ -87,7 +111,7 @@ BROKEN = {
     "duration lacks one": ({"utt2dur": "a-1 1\na-2 2\n"}, r"utt2dur: lacks utterance b-1"),
     "half a frame": ({"utt2num_frames": "a-1 1.5\na-2 2\nb-1 3\n"}, r"utt2num_frames:1: expected a positive whole"),
     "three fields in utt2num_frames": ({"utt2num_frames": "a-1 1 1\na-2 2\nb-1 3\n"}, r"utt2num_frames:1: expected"),
-}  # fmt: skip
+}
 
 ACCEPTED = {
     "all tables": {},
@@ -98,10 +122,15 @@ ACCEPTED = {
     "tabs and many spaces": {"utt2spk": "a-1\ta\na-2\ta\nb-1\tb\n", "text": "a-1   HELLO\t THERE\na-2 YES\nb-1 NO\n"},
     "channel 1": {**SEGMENTS, "reco2file_and_channel": "r1 r1 1\nr2 r2 B\n"},
     "capitals sort before small letters": {
-        "utt2spk": "B-1 B\na-1 a\n", "spk2utt": "B B-1\na a-1\n", "text": "B-1 X\na-1 Y\n", "wav.scp": "B-1 x\na-1 y\n",
-        **dict.fromkeys(["spk2gender", "spk2age", "utt2dur", "utt2num_frames", "feats.scp", "cmvn.scp", "vad.scp", "utt2lang"])
+        "utt2spk": "B-1 B\na-1 a\n",
+        "spk2utt": "B B-1\na a-1\n",
+        "text": "B-1 X\na-1 Y\n",
+        "wav.scp": "B-1 x\na-1 y\n",
+        **dict.fromkeys(
+            ["spk2gender", "spk2age", "utt2dur", "utt2num_frames", "feats.scp", "cmvn.scp", "vad.scp", "utt2lang"]
+        ),
     },
-}  # fmt: skip
+}
 
 STRICTER = {  # Kaldi's script lets these pass; each breaks a later step or hides a mistake
     "empty line": ({"spk2age": "a 7\n\nb 8\n"}, r"spk2age:2: empty line"),

@@ -1,0 +1,247 @@
+"""Audio of data directories: every form of wav.scp entry, segments, channels, rates, and every kind of damage."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+
+from harness.errors import AudioError, DataDirError, DiskError
+from kaldi_bridge.audio import AudioTable, WavWriter, read_sound, read_utterances, write_wav
+from kaldi_bridge.data_dir import DataDir
+from kaldi_bridge.programs import run_kaldi
+from tests.unit.kaldi_bridge.conftest import RATE, sound
+
+
+def one(tmp_path, entry: str, **tables) -> DataDir:
+    """A directory of the one recording or utterance "u"."""
+    return DataDir.build(tmp_path / "data", wav_scp={"u": entry}, utt2spk={"u": "s"}, **tables)
+
+
+def read_one(data: DataDir, **options) -> np.ndarray:
+    return AudioTable(data, **options).read("u")
+
+
+@pytest.fixture
+def clip() -> np.ndarray:
+    """Half a second on the 16-bit grid, so that lossless formats must give it back exactly."""
+    return (np.rint(sound(0.5) * 32768) / 32768).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "form", "subtype", "error"),
+    [
+        ("wav", "WAV", "PCM_16", 0), ("wav", "WAV", "PCM_24", 0), ("wav", "WAV", "FLOAT", 0), ("flac", "FLAC", "PCM_16", 0),
+        ("sph", "NIST", "PCM_16", 0), ("sph", "NIST", "ULAW", 0.02), ("wav", "WAVEX", "PCM_16", 0), ("ogg", "OGG", "VORBIS", 0.2),
+        ("wav", "WAV", "ULAW", 0.02),
+    ],
+)  # fmt: skip
+def test_every_format_gives_the_samples_back(tmp_path, clip, suffix, form, subtype, error):
+    path = tmp_path / f"u.{suffix}"
+    soundfile.write(path, clip, RATE, format=form, subtype=subtype)
+    samples = read_one(one(tmp_path, str(path)))
+    assert samples.dtype == np.float32
+    assert len(samples) == len(clip)
+    assert np.abs(samples - clip).max() <= error
+
+
+def test_pipes_and_places_in_archives_give_the_samples_back(tmp_path, clip):
+    write_wav(tmp_path / "u.wav", clip, RATE)
+    raw = (tmp_path / "u.wav").read_bytes()
+    (tmp_path / "wav.ark").write_bytes(b"x " + raw + b"u " + raw + b"y " + raw)
+    place = f"{tmp_path}/wav.ark:{2 + len(raw) + 2}"
+    for entry in (f"cat {tmp_path}/u.wav |", f"cat {tmp_path}/u.wav | cat |", place):
+        assert np.array_equal(read_one(one(tmp_path, entry)), clip)
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_a_wav_of_unknown_length_from_a_pipe_is_read_to_its_end(tmp_path, clip, size):
+    write_wav(tmp_path / "u.wav", clip, RATE)
+    raw = bytearray((tmp_path / "u.wav").read_bytes())
+    raw[40:44] = struct.pack("<I", size)
+    raw[4:8] = struct.pack("<I", size)
+    (tmp_path / "u.wav").write_bytes(raw)
+    assert np.array_equal(read_one(one(tmp_path, f"cat {tmp_path}/u.wav |")), clip)
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ("cat {}/nothing.wav |", r"utterance u: 'cat .*' failed with exit code 1; it said:\n.*No such file"),
+        ("cat {}/nothing.wav | cat |", r"failed with exit code 1"),
+        ("true |", r"utterance u: 'true' wrote nothing"),
+        ("echo hello |", r"utterance u: is not sound that can be read"),
+        ("-", r"standard input is no recording"),
+        ("{}/missing.wav", r"utterance u: no such file: .*missing.wav"),
+        ("{}", r"cannot read .*: Is a directory"),
+    ],
+)
+def test_bad_entries_are_named(tmp_path, entry, words):
+    with pytest.raises(AudioError, match=words) as caught:
+        read_one(one(tmp_path, entry.format(tmp_path)))
+    assert "data: utterance u" in caught.value.where
+
+
+def test_commands_are_refused_where_they_are_not_allowed(tmp_path):
+    data = one(tmp_path, f"touch {tmp_path}/ran; cat x |")
+    with pytest.raises(AudioError, match=r"refused to run 'touch"):
+        read_one(data, allow_commands=False)
+    assert not (tmp_path / "ran").exists()
+
+
+def damaged(clip: np.ndarray, kind: str) -> bytes:
+    stream = io.BytesIO()
+    wrong = clip.copy()
+    if kind in ("nan", "infinite"):
+        wrong[100] = np.nan if kind == "nan" else np.inf
+        soundfile.write(stream, wrong, RATE, format="WAV", subtype="FLOAT")
+        return stream.getvalue()
+    if kind == "sphere":
+        soundfile.write(stream, wrong, RATE, format="NIST", subtype="PCM_16")
+        return stream.getvalue()[:5000]
+    if kind == "flac":
+        soundfile.write(stream, wrong, RATE, format="FLAC")
+        return stream.getvalue()[:5000]
+    soundfile.write(stream, wrong[:0] if kind == "no samples" else wrong, RATE, format="WAV", subtype="PCM_16")
+    return {"empty": b"", "truncated": stream.getvalue()[:5000], "header only": stream.getvalue()[:30]}.get(
+        kind, stream.getvalue()
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("empty", r"is empty \(0 bytes\)"),
+        ("no samples", r"has no samples"),
+        ("truncated", r"is truncated: its header promises 16000 bytes of samples, 4956 are there"),
+        ("header only", r"is truncated"),
+        ("sphere", r"is truncated: its header promises 16000 bytes"),
+        ("flac", r"breaks off|truncated|damaged"),
+        ("nan", r"holds NaN or infinity, first at sample 100"),
+        ("infinite", r"holds NaN or infinity, first at sample 100"),
+    ],
+)
+def test_damaged_recordings_are_refused_with_the_reason(tmp_path, clip, kind, words):
+    (tmp_path / "u.wav").write_bytes(damaged(clip, kind))
+    with pytest.raises(AudioError, match=words) as caught:
+        read_one(one(tmp_path, str(tmp_path / "u.wav")))
+    assert caught.value.mend
+
+
+def test_another_rate_is_refused_unless_resampling_is_asked_for_and_then_said(tmp_path, caplog):
+    tone = np.sin(2 * np.pi * 440 * np.arange(8000) / 8000).astype(np.float32) * 0.5
+    write_wav(tmp_path / "u.wav", tone, 8000)
+    data = one(tmp_path, str(tmp_path / "u.wav"))
+    with pytest.raises(AudioError, match=r"utterance u: has 8000 samples a second where 16000 are expected"):
+        read_one(data)
+    caplog.set_level(logging.INFO)
+    [(_, samples)] = read_utterances(data, resample=True)
+    wanted = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)
+    assert len(samples) == 16000
+    assert np.abs(samples - wanted)[200:-200].max() < 1e-3
+    assert "resampled to 16000 Hz (soxr HQ): 1 from 8000 Hz" in caplog.text
+
+
+def test_stereo_needs_a_channel(tmp_path, clip):
+    soundfile.write(tmp_path / "u.wav", np.stack([clip, -clip], axis=1), RATE)
+    path = str(tmp_path / "u.wav")
+    with pytest.raises(AudioError, match=r"has 2 channels and none is chosen"):
+        read_one(one(tmp_path, path))
+    assert np.array_equal(read_one(one(tmp_path, path, reco2file_and_channel={"u": "u A"})), clip)
+    assert np.array_equal(read_one(one(tmp_path, path, reco2file_and_channel={"u": "u B"})), -clip)
+    assert np.array_equal(read_one(one(tmp_path, path, segments={"u": "u 0 -1 1"})), -clip)
+    with pytest.raises(AudioError, match=r"has no channel 2, only 2"):
+        read_one(one(tmp_path, path, segments={"u": "u 0 -1 2"}))
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_segments_are_cut_from_files_and_pipes(tmp_path, clip, piped):
+    write_wav(tmp_path / "r.wav", clip, RATE)
+    entry = f"cat {tmp_path}/r.wav |" if piped else str(tmp_path / "r.wav")
+    times = {
+        "a": "r 0.1 0.25",
+        "b": "r 0.25 0.8",
+        "c": "r 0.1 -1",
+        "d": "r 0.2 1.1",
+        "e": "r 0.6 0.7",
+        "f": "r 0.2 0.2",
+    }
+    data = DataDir.build(tmp_path / "data", wav_scp={"r": entry}, utt2spk=dict.fromkeys(times, "s"), segments=times)
+    audio = AudioTable(data)
+    assert np.array_equal(audio.read("a"), clip[1600:4000])
+    assert np.array_equal(audio.read("b"), clip[4000:])  # 0.3 s too long: cut, as Kaldi does up to 0.5 s
+    assert np.array_equal(audio.read("c"), clip[1600:])
+    assert audio.duration("a") == pytest.approx(0.15)
+    for utterance, words in (("d", "lies outside its recording of 0.50 s"), ("e", "lies outside"), ("f", "is empty")):
+        with pytest.raises(AudioError, match=rf"utterance {utterance}: the segment .*{words}"):
+            audio.read(utterance)
+
+
+@pytest.mark.parametrize("size", [1, 777, 100000])
+def test_blocks_put_together_are_the_utterance(tmp_path, clip, size):
+    write_wav(tmp_path / "u.wav", clip[:2000], RATE)
+    for entry in (str(tmp_path / "u.wav"), f"cat {tmp_path}/u.wav |"):
+        audio = AudioTable(one(tmp_path, entry, segments={"u": "u 0.01 -1"}))
+        assert np.array_equal(np.concatenate(list(audio.blocks("u", size))), clip[160:2000])
+
+
+def test_a_directory_without_wav_scp_is_refused(tmp_path):
+    data = DataDir.build(tmp_path, utt2spk={"u": "s"})
+    with pytest.raises(DataDirError, match=r"wav.scp: no such file"):
+        AudioTable(data)
+
+
+def test_written_wav_is_what_soundfile_reads_and_counts_what_it_clips(tmp_path, clip):
+    assert write_wav(tmp_path / "a.wav", clip, RATE) == 0
+    back, rate = soundfile.read(tmp_path / "a.wav", dtype="float32")
+    assert rate == RATE
+    assert np.array_equal(back, clip)
+    loud = np.array([0.0, 1.0, 1.5, -1.0, -1.2, 0.99999], np.float32)
+    assert write_wav(tmp_path / "b.wav", loud, RATE) == 4
+    assert soundfile.read(tmp_path / "b.wav", dtype="int16")[0].tolist() == [0, 32767, 32767, -32768, -32768, 32767]
+    with WavWriter(tmp_path / "c.wav", RATE) as writer:
+        for start in range(0, len(clip), 999):
+            writer.write(clip[start : start + 999])
+    assert (tmp_path / "c.wav").read_bytes() == (tmp_path / "a.wav").read_bytes()
+
+
+def test_nothing_half_written_stays_after_nan_or_a_full_disk(tmp_path, clip, monkeypatch):
+    with pytest.raises(AudioError, match=r"a.wav: was to be written with NaN"):
+        write_wav(tmp_path / "a.wav", np.array([0, np.nan], np.float32), RATE)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(DiskError, match=r"a.wav: no space left on the disk"):
+        write_wav(tmp_path / "a.wav", clip, RATE)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.kaldi
+def test_wav_archives_of_kaldi_are_read_and_ours_by_kaldi(tmp_path, kaldi_root, clip):
+    write_wav(tmp_path / "u.wav", clip, RATE)
+    (tmp_path / "wav.scp").write_text(f"a {tmp_path}/u.wav\nu cat {tmp_path}/u.wav |\n")
+    run_kaldi(f"wav-copy scp:{tmp_path}/wav.scp ark,scp:{tmp_path}/wav.ark,{tmp_path}/ark.scp")
+    places = dict(line.split() for line in (tmp_path / "ark.scp").read_text().splitlines())
+    assert np.array_equal(read_one(one(tmp_path, places["u"])), clip)
+    assert np.array_equal(read_sound(places["a"])[0][:, 0], clip)
+
+
+@pytest.mark.kaldi
+def test_segments_are_cut_as_extract_segments_cuts_them(tmp_path, kaldi_root, clip):
+    write_wav(tmp_path / "r.wav", clip, RATE)
+    rng = np.random.default_rng(3)
+    starts, lengths = rng.uniform(0, 0.3, 30), rng.uniform(0.11, 0.4, 30)
+    times = {f"u{i:02d}": f"r {starts[i]:.4f} {starts[i] + lengths[i]:.4f}" for i in range(30)}
+    (tmp_path / "wav.scp").write_text(f"r {tmp_path}/r.wav\n")
+    (tmp_path / "segments").write_text("".join(f"{key} {value}\n" for key, value in times.items()))
+    run_kaldi(f"extract-segments scp:{tmp_path}/wav.scp {tmp_path}/segments ark,scp:{tmp_path}/s.ark,{tmp_path}/s.scp")
+    places = dict(line.split() for line in (tmp_path / "s.scp").read_text().splitlines())
+    data = DataDir.build(
+        tmp_path, wav_scp={"r": f"{tmp_path}/r.wav"}, utt2spk=dict.fromkeys(times, "s"), segments=times
+    )
+    assert places.keys() == times.keys()
+    for utterance, samples in read_utterances(data):
+        assert np.array_equal(samples, read_sound(places[utterance])[0][:, 0]), times[utterance]
