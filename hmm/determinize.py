@@ -178,6 +178,16 @@ def _find(found, n, costs, strings, scale, delta, sets, set_cost, set_start, has
 
 
 @njit(cache=True, nogil=True)
+def forward_costs(source, target, cost, states):
+    """Cost of the best way from the start to each state, [S] float64; arcs as for backward_costs."""
+    alpha = np.full(states, np.inf)
+    alpha[0] = 0.0
+    for a in range(len(source)):
+        alpha[target[a]] = min(alpha[target[a]], alpha[source[a]] + cost[a])
+    return alpha
+
+
+@njit(cache=True, nogil=True)
 def backward_costs(source, target, cost, final):
     """Cost of the best way from each state to an end, [S] float64; arcs sorted by topologically numbered source."""
     beta = final.copy()
@@ -298,6 +308,7 @@ def _determinize(
         # the end of this state, and the words that leave it
         least, total_words = np.inf, 0
         final_cost[goal, 0] = final_cost[goal, 1] = np.inf
+        final_node[goal] = 0  # the grown array is not initialised, and a state that is no end keeps this
         for i in range(n):
             s = found[i]
             total_words += word_start[s + 1] - word_start[s]
@@ -386,23 +397,42 @@ def determinize(
     close count as equal.  Where a lattice needs more than max_work elements the beam is narrowed by a quarter, with a
     warning, as Kaldi does.  Raises DecodeError where nothing reaches a final state.
     """
-    arc_cost = np.stack([lattice.graph_cost, lattice.acoustic_cost], 1).astype(np.float64)
-    final = np.stack([lattice.final_graph, lattice.final_acoustic], 1).astype(np.float64)
-    epsilon, words = np.flatnonzero(lattice.word == 0), np.flatnonzero(lattice.word)
-    eps = np.stack([lattice.target[epsilon], lattice.transition_id[epsilon]], 1).astype(np.int32)
-    while True:
-        whole, n_states, arcs, costs, final_cost, final_node, trie = _determinize(
-            lattice.source, lattice.target, lattice.transition_id, lattice.word, arc_cost, final,
-            arc_starts(lattice.source[epsilon], lattice.num_states), eps, arc_cost[epsilon],
-            arc_starts(lattice.source[words], lattice.num_states), words, acoustic_scale, beam, delta, max_work,
-        )  # fmt: skip
-        if whole:
-            break
+    if not np.isfinite(lattice.final_graph).any():
+        raise DecodeError(utterance, "no path of the lattice reaches a final state", mend="decode with a wider --beam")
+    asked = beam
+    while beam > 0.01 * asked:
+        arcs = _within(lattice, beam, acoustic_scale)
+        result = _determinize(*_split_arcs(lattice, arcs), acoustic_scale, beam, delta, max_work)
+        if result[0]:
+            return _compact_lattice(*result[1:])
         beam *= 0.75
         get_logger("hmm").warning("%s: lattice too big to determinize, beam narrowed to %.3g", utterance, beam)
-    if not np.isfinite(final_cost[:, 0]).any():
-        raise DecodeError(utterance, "no path of the lattice reaches a final state", mend="decode with a wider --beam")
-    return _compact_lattice(n_states, arcs[1:], costs[1:], final_cost, final_node, trie)
+    raise DecodeError(utterance, "the lattice is too big to determinize", mend="decode with a narrower --lattice-beam")
+
+
+def _within(lattice: Lattice, beam: float, scale: float) -> NDArray[np.int64]:
+    """The arcs on paths within the beam of the best: closures do not prune, so they should not see the others."""
+    cost = lattice.graph_cost.astype(np.float64) + scale * lattice.acoustic_cost
+    final = lattice.final_graph.astype(np.float64) + scale * lattice.final_acoustic
+    ahead = forward_costs(lattice.source, lattice.target, cost, lattice.num_states)
+    back = backward_costs(lattice.source, lattice.target, cost, final)
+    through = ahead[lattice.source] + cost + back[lattice.target]
+    return np.flatnonzero(through <= back[0] + beam + 1e-6)
+
+
+def _split_arcs(lattice: Lattice, arcs: NDArray[np.int64]) -> tuple[NDArray[np.generic], ...]:
+    """What the kernel takes: the arcs kept, and those with and without a word by state."""
+    source, target, word = lattice.source[arcs], lattice.target[arcs], lattice.word[arcs]
+    label = lattice.transition_id[arcs]
+    arc_cost = np.stack([lattice.graph_cost[arcs], lattice.acoustic_cost[arcs]], 1).astype(np.float64)
+    final = np.stack([lattice.final_graph, lattice.final_acoustic], 1).astype(np.float64)
+    epsilon, words = np.flatnonzero(word == 0), np.flatnonzero(word)
+    eps = np.stack([target[epsilon], label[epsilon]], 1).astype(np.int32)
+    states = lattice.num_states
+    return (
+        source, target, label, word, arc_cost, final, arc_starts(source[epsilon], states), eps, arc_cost[epsilon],
+        arc_starts(source[words], states), words,
+    )  # fmt: skip
 
 
 def _compact_lattice(
