@@ -9,6 +9,7 @@ app = app_for("enhance", "Noisy speech to clean speech: mix, train, denoise, sco
 app.command()(verbs_data.mix)
 app.command()(verbs_train.train)
 app.command()(verbs_data.denoise)
+app.command()(verbs_data.score)
 app.command()(verbs_train.models)
 app.command("pack-clean")(verbs_train.pack_clean)
 app.command("export-builtin")(verbs_train.export_builtin)

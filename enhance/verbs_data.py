@@ -1,4 +1,4 @@
-"""The verbs that make data: mix, denoise."""
+"""The verbs that make and judge data: mix, denoise, score."""
 
 from __future__ import annotations
 
@@ -56,3 +56,20 @@ def denoise(
         assert source is not None
         report = denoise_files(source, out, config, jobs=jobs, force=force)
     typer.echo(f"wrote {out}: {report['recordings']} recordings, {len(report['failed'])} left out")
+
+
+def score(
+    reference: Annotated[Path, typer.Option(help="data directory of clean speech")],
+    estimate: Annotated[Path, typer.Option(help="data directory of noisy or enhanced speech, same utterance ids")],
+    out: Annotated[Path, typer.Option(help="directory for scores.csv and summary.csv")],
+    sample_rate: Annotated[int, typer.Option(help="Hz")] = 16000,
+    max_failed: Annotated[float, typer.Option(help="share of utterances that may have no score")] = 0.05,
+    jobs: Annotated[int | None, typer.Option(help="processes; all cores if not given")] = None,
+) -> None:
+    """Score enhanced speech against clean speech: SI-SDR, PESQ, STOI, log-mel error; by SNR and for all."""
+    from enhance.score import METRICS, ScoreConfig, score_data_dirs
+
+    config = ScoreConfig(sample_rate=sample_rate, max_failed=max_failed)
+    means = score_data_dirs(reference, estimate, out, config, jobs=jobs)
+    text = ", ".join(f"{metric} {means[metric]:.3f}" for metric in METRICS)
+    typer.echo(f"{means['utterances']} utterances: {text}; tables in {out}")

@@ -21,13 +21,13 @@ def band_matrices(bins: int, low_bins: int, high_bands: int, sample_rate: int) -
     """
     if not 0 < low_bins < bins or not 1 < high_bands <= bins - low_bins:
         raise ValueError(f"low_bins ({low_bins}) and high_bands ({high_bands}) must fit into {bins} bins")
-    hertz = torch.linspace(0.0, sample_rate / 2, bins)
+    hertz = torch.linspace(0.0, sample_rate / 2, bins, device="cpu")
     erb = erb_of(hertz)
-    centres = torch.linspace(float(erb[low_bins]), float(erb[-1]), high_bands)
+    centres = torch.linspace(float(erb[low_bins]), float(erb[-1]), high_bands, device="cpu")
     width = (centres[1] - centres[0]).item()
     triangles = (1 - (erb[low_bins:, None] - centres[None]).abs() / width).clamp(min=0)
-    matrix = torch.zeros(bins, low_bins + high_bands)
-    matrix[:low_bins, :low_bins] = torch.eye(low_bins)
+    matrix = torch.zeros(bins, low_bins + high_bands, device="cpu")
+    matrix[:low_bins, :low_bins] = torch.eye(low_bins, device="cpu")
     matrix[low_bins:, low_bins:] = triangles
     if not math.isfinite(width) or bool((matrix.sum(0) == 0).any()):
         raise ValueError(f"high_bands ({high_bands}) leaves bands without a bin; take fewer, or more low_bins")
