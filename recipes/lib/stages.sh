@@ -9,7 +9,7 @@
 # An option of a recipe that shapes a stage goes into stages_options before the stage.
 
 set -euo pipefail
-stages_first=0 stages_last=99 stages_list=false stages_force=false stages_options= stages_open=
+stages_first=0 stages_last=99 stages_list=false stages_force=false stages_options='' stages_open='' stages_more=''
 stages_command=$0
 recipe=$(basename "$(cd "$(dirname "$0")" && pwd)")
 work=work/$recipe
@@ -120,7 +120,7 @@ stages_close() {
   stages_restore_output
   local seconds=$((SECONDS - stages_started))
   python -m harness.stamp write "$stages_stamp" "$stages_options" "$stages_number_now" "$stages_title" "$seconds" "${stages_paths[@]}"
-  stages_open=
+  stages_open=''
   echo "[stage $stages_number_now] done in $seconds s"
 }
 
@@ -128,7 +128,7 @@ stages_restore_output() {
   [ -n "${stages_out:-}" ] || return 0
   exec 1>&"$stages_out" 2>&"$stages_err"
   exec {stages_out}>&- {stages_err}>&-
-  stages_out=
+  stages_out=''
   wait "$stages_tee" 2>/dev/null || true
 }
 

@@ -1,0 +1,161 @@
+# shellcheck shell=bash disable=SC2154 # data and exp come from stages.sh
+# sourced by the recipes after stages.sh: what stages 5 to 9 do, for every training and test condition.
+#
+# Trainings: clean; multi (clean + noisy); multi_enhanced (clean + noisy + enhanced).  Copies carry the ids of their
+# originals with the condition before them (noisy-..., enhanced-...) and share the alignments of the clean originals.
+# Tests: clean, noisy, enhanced, mixed (enhanced with observation adding), clean_enhanced.
+
+trainings="clean multi multi_enhanced"
+tests="clean noisy enhanced mixed clean_enhanced"
+tuned="clean noisy enhanced" # conditions of dev; mixed takes the weight of enhanced, clean_enhanced that of clean
+
+copies_of() {
+  case $1 in
+    clean) ;;
+    multi) echo noisy ;;
+    multi_enhanced) echo noisy enhanced ;;
+    *) stages_fail "unknown training condition $1" "choose from: $trainings" ;;
+  esac
+}
+
+set_of() { if [ "$2" = clean ]; then echo "$data/$1"; else echo "$data/$1_$2"; fi; }
+
+tuned_as() {
+  case $1 in
+    mixed) echo enhanced ;;
+    clean_enhanced) echo clean ;;
+    *) echo "$1" ;;
+  esac
+}
+
+denoise_sets() { # MODEL MIX: every noisy set, test with observation adding, clean speech through the enhancer
+  local set
+  for set in train dev test; do
+    python -m enhance denoise --model "$1" --data "$data/${set}_noisy" --out "$data/${set}_enhanced" --force
+  done
+  python -m enhance denoise --model "$1" --mix "$2" --data "$data/test_noisy" --out "$data/test_mixed" --force
+  python -m enhance denoise --model "$1" --data "$data/test" --out "$data/test_clean_enhanced" --force
+}
+
+score_quality() {
+  local condition
+  for condition in noisy enhanced mixed clean_enhanced; do
+    python -m enhance score --reference "$data/test" --estimate "$data/test_$condition" --out "$exp/score/$condition"
+  done
+}
+
+make_features() { # MFCC and CMVN of every set
+  local set
+  for set in "$data"/{train,dev,test}{,_noisy,_enhanced} "$data"/test_{mixed,clean_enhanced}; do
+    python -m kaldi_bridge features --data "$set" --out "$exp/mfcc"
+    python -m kaldi_bridge cmvn --data "$set" --out "$exp/mfcc"
+  done
+}
+
+combine_copies() { # SET TRAINING: $data/SET_for_TRAINING, the clean set and its renamed copies
+  local copy parts=("$data/$1")
+  for copy in $(copies_of "$2"); do
+    python -m kaldi_bridge copy --prefix "$copy-" --data "$data/$1_$copy" --out "$data/local/$1_$copy"
+    parts+=("$data/local/$1_$copy")
+  done
+  python -m kaldi_bridge combine --out "$data/$1_for_$2" "${parts[@]}"
+}
+
+prepare_lms() { # OPEN_ARPA CLOSED_ARPA ('' makes the open one of train + dev text, and leaves the closed one out)
+  python -m hmm prepare-dict "$data/local/lexicon.txt" "$data/dict" --force
+  python -m hmm prepare-lang "$data/dict" "$data/lang" --text "$data/train/text" --force
+  python -m hmm train-lm "$data/train/text" "$data/local/dev.arpa.gz" --lang "$data/lang"
+  python -m hmm format-lm "$data/lang" "$data/local/dev.arpa.gz" "$data/lang_dev" --force
+  local open=$1
+  if [ -z "$open" ]; then
+    open=$data/local/open.arpa.gz
+    sort "$data/train/text" "$data/dev/text" >"$data/local/open.text"
+    python -m hmm train-lm "$data/local/open.text" "$open" --lang "$data/lang"
+  fi
+  python -m hmm format-lm "$data/lang" "$open" "$data/lang_open" --force
+  [ -z "$2" ] || python -m hmm format-lm "$data/lang" "$2" "$data/lang_closed" --force
+}
+
+train_gmm() { # CFG of the clean ladder, CFG of the multi-condition SAT rungs
+  local training set
+  for training in $trainings; do
+    for set in train dev; do combine_copies $set "$training"; done
+    if [ "$training" = clean ]; then
+      python -m hmm gmm --data "$data/train_for_clean" --lang "$data/lang" --out "$exp/clean" --config "$1"
+      python -m hmm align --data "$data/dev" --lang "$data/lang" --model "$exp/clean/tri3b" --out "$exp/clean/dev_ali"
+    else
+      share_alignments "$training"
+      python -m hmm gmm --data "$data/train_for_$training" --lang "$data/lang" --out "$exp/$training" \
+        --ali "$exp/$training/clean_ali" --config "$2"
+    fi
+    python -m hmm align --data "$data/dev_for_$training" --lang "$data/lang" \
+      --model "$exp/$training/tri3b" --out "$exp/$training/tri3b_ali_dev"
+    make_graphs "$exp/$training/tri3b"
+  done
+}
+
+share_alignments() { # TRAINING: the clean alignments for originals and copies, of train and dev
+  local copy prefixes=()
+  for copy in $(copies_of "$1"); do prefixes+=(--prefix "$copy-"); done
+  python -m hmm copy-ali --data "$data/train_for_$1" --ali "$exp/clean/tri3b_ali" --out "$exp/$1/clean_ali" "${prefixes[@]}"
+  python -m hmm copy-ali --data "$data/dev_for_$1" --ali "$exp/clean/dev_ali" --out "$exp/$1/clean_ali_dev" "${prefixes[@]}"
+}
+
+lms() { if [ -d "$data/lang_closed" ]; then echo open closed; else echo open; fi; }
+
+make_graphs() { # GMM directory
+  local lm
+  for lm in dev $(lms); do
+    python -m hmm make-graph "$data/lang_$lm" "$1" "$1/graph_$lm" --force
+  done
+}
+
+decode_gmm() { # TRAINING: lattices and fMLLR transforms of every condition
+  local gmm=$exp/$1/tri3b test lm
+  for test in $tuned; do
+    python -m hmm decode-gmm --model "$gmm" --data "$(set_of dev "$test")" --graph "$gmm/graph_dev" --out "$gmm/dev_${test}_open"
+  done
+  for lm in $(lms); do
+    for test in $tests; do
+      python -m hmm decode-gmm --model "$gmm" --data "$(set_of test "$test")" --graph "$gmm/graph_$lm" --out "$gmm/decode_${test}_$lm"
+    done
+  done
+}
+
+train_am() { # TRAINING NAME CFG: an acoustic model on fMLLR features and the clean originals' alignments
+  local gmm=$exp/$1/tri3b ali=$exp/$1/clean_ali dev=$exp/$1/clean_ali_dev
+  if [ "$1" = clean ]; then ali=$exp/clean/tri3b_ali dev=$exp/clean/dev_ali; fi
+  python -m am train --config "$3" --out "$exp/$1/$2" --gmm "$gmm" \
+    --data "$data/train_for_$1" --ali "$ali" --fmllr "$exp/$1/tri3b_ali" \
+    --dev-data "$data/dev_for_$1" --dev-ali "$dev" --dev-fmllr "$exp/$1/tri3b_ali_dev"
+}
+
+decode_am() { # TRAINING NAME: with the graph of the clean ladder, whose pdfs the model has
+  local model=$exp/$1/$2 test lm
+  for test in $tuned; do
+    decode_am_set "$1" "$2" "dev_${test}" "$(set_of dev "$test")" dev open
+  done
+  for lm in $(lms); do
+    for test in $tests; do
+      decode_am_set "$1" "$2" "decode_${test}" "$(set_of test "$test")" "$lm" "$lm"
+    done
+  done
+}
+
+decode_am_set() { # TRAINING NAME PREFIX DATA GRAPH LM
+  local model=$exp/$1/$2 transforms=$exp/$1/tri3b/$3_open
+  python -m am forward --model "$model/best.pt" --data "$4" --fmllr "$transforms" --gmm "$exp/$1/tri3b" --out "$model/loglikes_$3"
+  python -m hmm decode --graph "$exp/clean/tri3b/graph_$5" --model "$exp/clean/tri3b/final.mdl" \
+    --loglikes "$model/loglikes_$3/loglikes.scp" --out "$model/$3_$6"
+}
+
+score_model() { # TRAINING NAME: weight and penalty from dev, errors on test
+  local test lm graph
+  for lm in $(lms); do
+    for test in $tests; do
+      graph=$exp/clean/tri3b/graph_$lm
+      python -m am score --decode "$exp/$1/$2/decode_${test}_$lm" --data "$(set_of test "$test")" --graph "$graph" \
+        --dev-decode "$exp/$1/$2/dev_$(tuned_as "$test")_open" --dev-data "$(set_of dev "$(tuned_as "$test")")"
+    done
+  done
+}
