@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -105,7 +106,7 @@ def read_arpa(path: str | Path) -> Arpa:
     try:
         data = Path(path).read_bytes()
         text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise LexiconError(path, f"cannot be read: {error}", mend="check the path of the language model") from None
     except UnicodeDecodeError:
         raise LexiconError(path, "is not UTF-8", mend="convert it: iconv -t utf-8") from None

@@ -14,7 +14,7 @@ from typing import Literal
 from harness.atomic import whole_dir
 from harness.errors import LexiconError
 from harness.log import get_logger
-from hmm.lexicon import FORBIDDEN_WORDS, DictDir, Pronunciation
+from hmm.lexicon import FORBIDDEN_WORDS, RESERVED_PHONE, DictDir, Pronunciation
 
 LOG = get_logger("hmm.lexicon")
 VARIANT = re.compile(r"^(.+)\(\d+\)$")
@@ -110,6 +110,9 @@ def _raw_entry(line: str, where: str, config: MakeDictConfig) -> Pronunciation:
             raise LexiconError(where, f"the probability {probability:g} is not in (0, 1]", mend="correct it")
     if not phones:
         raise LexiconError(where, f"word {word!r} has no pronunciation", mend="add its phones, or remove the line")
+    if wrong := [phone for phone in phones if RESERVED_PHONE.search(phone)]:
+        problem = f"phone {wrong[0]!r} has a reserved form (#..., <eps>, or ending in _B _E _I _S)"
+        raise LexiconError(where, problem, mend="rename the phone in the whole lexicon")
     if config.strip_stress:
         phones = [STRESS.sub(r"\1", phone) for phone in phones]
     return Pronunciation(word, tuple(phones), probability)

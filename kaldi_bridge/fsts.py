@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from harness.atomic import write_whole
 from harness.errors import ModelError
+from kaldi_bridge.objects import unzipped
 
 IntArray = NDArray[np.int32]
 FloatArray = NDArray[np.float32]
@@ -233,11 +234,14 @@ def const_bytes(fst: FstArrays) -> bytes:
 
 def read_fst(path: str | Path) -> FstArrays:
     """The transducer in a file (HCLG.fst, L.fst ...)."""
+    return parse_fst(_bytes_of(path), str(path))[0]
+
+
+def _bytes_of(path: str | Path) -> bytes:
     try:
-        data = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise ModelError(path, f"cannot be read: {error.strerror}", mend="check the path") from None
-    return parse_fst(data, str(path))[0]
 
 
 def write_fst(path: str | Path, fst: FstArrays, *, const: bool = False) -> None:
@@ -248,8 +252,7 @@ def write_fst(path: str | Path, fst: FstArrays, *, const: bool = False) -> None:
 
 def read_fst_archive(path: str | Path) -> Iterator[tuple[str, FstArrays]]:
     """(key, transducer) of a Kaldi archive such as fsts.1.gz, gzipped or not."""
-    data = Path(path).read_bytes()
-    data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    data = unzipped(_bytes_of(path), path)
     position = 0
     while position < len(data):
         end = data.find(b" ", position)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zlib
 from pathlib import Path
 from typing import Protocol
 
@@ -235,14 +236,23 @@ class ObjectWriter:
         return bytes(self._bytes)
 
 
+def unzipped(data: bytes, path: str | Path) -> bytes:
+    """The content of a gzipped file; other bytes as they are. Raises ModelError naming `path` if it is damaged."""
+    if data[:2] != b"\x1f\x8b":
+        return data
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ModelError(path, f"is a damaged gzip file ({error})", mend=MEND) from None
+
+
 def open_object(path: str | Path) -> ObjectReader:
     """A reader for the Kaldi object in `path` (binary or text, gzipped or not)."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise ModelError(path, f"cannot be read: {error.strerror}", mend="check the path") from None
-    if data[:2] == b"\x1f\x8b":
-        data = gzip.decompress(data)
+    data = unzipped(data, path)
     if data[:2] == BINARY_MARK:
         return BinaryReader(data, str(path))
     try:

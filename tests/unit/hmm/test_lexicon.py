@@ -130,7 +130,11 @@ def test_probabilities_of_a_raw_lexicon_are_kept(tmp_path):
 
 @pytest.mark.parametrize(
     ("line", "problem"),
-    [("word", "raw:2: word 'word' has no pronunciation"), ("<s> AH", "raw:2: '<s>' cannot be a word")],
+    [
+        ("word", "raw:2: word 'word' has no pronunciation"),
+        ("<s> AH", "raw:2: '<s>' cannot be a word"),
+        ("word AH_B", "raw:2: phone 'AH_B' has a reserved form"),
+    ],
 )
 def test_a_bad_raw_line_is_named(tmp_path, line, problem):
     (tmp_path / "raw").write_text(f"a AH\n{line}\n")

@@ -151,6 +151,13 @@ def test_a_malformed_model_is_refused(tmp_path, old, new, problem):
         read_arpa(tmp_path / "lm.arpa")
 
 
+def test_a_gzipped_model_cut_short_is_refused(tmp_path):
+    write_arpa(tmp_path / "lm.gz", train_lm(TEXT, WORDS, 2))
+    (tmp_path / "lm.gz").write_bytes((tmp_path / "lm.gz").read_bytes()[:-40])
+    with pytest.raises(LexiconError, match=r"lm\.gz: cannot be read"):
+        read_arpa(tmp_path / "lm.gz")
+
+
 def test_a_text_without_known_words_is_refused():
     with pytest.raises(LexiconError, match="empty"):
         train_lm([["one"]], [])

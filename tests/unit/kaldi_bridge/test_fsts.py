@@ -80,6 +80,12 @@ def test_an_archive_of_kaldi_reads_whole_and_is_written_back(golden_dir, tmp_pat
     assert len(gzip.decompress((tmp_path / "fsts.1.gz").read_bytes())) == len(gzip.decompress(path.read_bytes()))
 
 
+def test_an_archive_cut_short_is_refused(golden_dir, tmp_path):
+    (tmp_path / "fsts.1.gz").write_bytes((golden_dir / "exp/mono/fsts.1.gz").read_bytes()[:5000])
+    with pytest.raises(ModelError, match=r"fsts\.1\.gz: is a damaged gzip file"):
+        list(read_fst_archive(tmp_path / "fsts.1.gz"))
+
+
 @pytest.mark.parametrize(
     ("column", "value", "problem"),
     [("nextstate", 4, r"outside 0\.\.3"), ("ilabel", -1, "negative"), ("weight", np.nan, "not a number")],
