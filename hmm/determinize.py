@@ -399,13 +399,14 @@ def determinize(
     """
     if not np.isfinite(lattice.final_graph).any():
         raise DecodeError(utterance, "no path of the lattice reaches a final state", mend="decode with a wider --beam")
-    asked = beam
+    asked, arcs = beam, np.arange(lattice.num_arcs)
     while beam > 0.01 * asked:
-        arcs = _within(lattice, beam, acoustic_scale)
-        result = _determinize(*_split_arcs(lattice, arcs), acoustic_scale, beam, delta, max_work)
-        if result[0]:
-            return _compact_lattice(*result[1:])
+        inputs = _split_arcs(lattice, arcs)
+        whole, states, found, costs, *ends = _determinize(*inputs, acoustic_scale, beam, delta, max_work)
+        if whole:
+            return _compact_lattice(states, found[1:], costs[1:], *ends)  # the first arc leads to the start
         beam *= 0.75
+        arcs = _within(lattice, beam, acoustic_scale)
         get_logger("hmm").warning("%s: lattice too big to determinize, beam narrowed to %.3g", utterance, beam)
     raise DecodeError(utterance, "the lattice is too big to determinize", mend="decode with a narrower --lattice-beam")
 
