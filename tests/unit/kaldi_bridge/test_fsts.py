@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import subprocess
 
 import numpy as np
@@ -64,6 +65,11 @@ def test_a_transducer_survives_both_formats(form):
 @pytest.mark.parametrize("const", [False, True])
 def test_a_transducer_survives_kaldifst(const):
     assert equal(from_kaldifst(to_kaldifst(small(), const=const)), small())
+
+
+def test_a_transducer_survives_kaldifst_where_files_in_memory_are_missing(monkeypatch):
+    monkeypatch.delattr(os, "memfd_create")
+    assert equal(from_kaldifst(to_kaldifst(small())), small())
 
 
 def test_the_empty_transducer_survives_kaldifst():
