@@ -36,8 +36,10 @@ def clip() -> np.ndarray:
 @pytest.mark.parametrize(
     ("suffix", "form", "subtype", "error"),
     [
-        ("wav", "WAV", "PCM_16", 0), ("wav", "WAV", "PCM_24", 0), ("wav", "WAV", "FLOAT", 0), ("flac", "FLAC", "PCM_16", 0),
-        ("sph", "NIST", "PCM_16", 0), ("sph", "NIST", "ULAW", 0.02), ("wav", "WAVEX", "PCM_16", 0), ("ogg", "OGG", "VORBIS", 0.2),
+        ("wav", "WAV", "PCM_16", 0), ("wav", "WAV", "PCM_24", 0), ("wav", "WAV", "FLOAT", 0),
+        ("flac", "FLAC", "PCM_16", 0),
+        ("sph", "NIST", "PCM_16", 0), ("sph", "NIST", "ULAW", 0.02), ("wav", "WAVEX", "PCM_16", 0),
+        ("ogg", "OGG", "VORBIS", 0.2),
         ("wav", "WAV", "ULAW", 0.02),
     ],
 )  # fmt: skip
