@@ -84,6 +84,7 @@ def compute_cmvn(
     stem = "cmvn_utt" if per_utterance else "cmvn"
     target = Path(os.path.abspath(out_dir if out_dir is not None else directory / "data"))
     base = target / f"{stem}_{directory.resolve().name}"
+    (directory / f"{stem}.scp").unlink(missing_ok=True)  # never an index of another archive, also after a kill
     with MatrixWriter(f"{base}.ark", f"{base}.scp") as writer:
         for key, utterances in groups.items():
             present = [utterance for utterance in utterances if utterance in feats]

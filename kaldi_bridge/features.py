@@ -25,7 +25,9 @@ from kaldi_bridge.frame_context import add_deltas, splice
 from kaldi_bridge.spectral import compute_features
 from kaldi_bridge.tables import MatrixWriter, packed_matrix
 from kaldi_bridge.text_tables import number_text, write_text_table
+from kaldi_bridge.validate import ValidateOptions, validate_data_dir
 
+REPLACED = (*STALE_AFTER_NEW_AUDIO, "utt2dur")  # tables that make_features writes anew or moves away
 UTTERANCES_A_TASK = 16
 UTTERANCES_AN_ARCHIVE = 5000
 
@@ -70,7 +72,8 @@ def make_features(
     max_failed of them raises StageError, and data_dir stays as it was.
     """
     directory, config = Path(data_dir), config or FeatureConfig()
-    data = DataDir.read(directory)
+    validate_data_dir(directory, ValidateOptions.as_present(ignore=REPLACED))
+    data = DataDir.read(directory, validate=False)
     target = Path(os.path.abspath(out_dir if out_dir is not None else directory / "data"))
     name = directory.resolve().name
     utterances = data.utterances
@@ -78,13 +81,15 @@ def make_features(
     work = partial(_features_of_some, data, config, compress, resample, allow_commands)
     results = (made for some in map_jobs(work, tasks, jobs=jobs) for made in some)
     listed = progress(results, total=len(utterances), label=f"{config.kind} {name}")
-    index, made = _write_archives(listed, target / f"raw_{config.kind}_{name}")
-    report = FeatureReport(
-        made=len(index),
-        failed={one.utterance: one.failure for one in made if one.failure},
-        resampled=sum(one.resampled_from is not None for one in made),
-    )
-    _judge(report, len(utterances), directory, target / f"failed_{name}", max_failed)
+    with ExitStack() as archives:  # they take their names only after the old index is gone: no index of other archives
+        index, made = _write_archives(archives, listed, target / f"raw_{config.kind}_{name}")
+        report = FeatureReport(
+            made=len(index),
+            failed={one.utterance: one.failure for one in made if one.failure},
+            resampled=sum(one.resampled_from is not None for one in made),
+        )
+        _judge(report, len(utterances), directory, target / f"failed_{name}", max_failed)
+        _retire_old(directory)
     if report.resampled:
         text = "%s: %d utterances resampled to %g Hz"
         get_logger("kaldi_bridge").info(text, directory, report.resampled, config.sample_frequency)
@@ -124,21 +129,19 @@ def warp_of(data: DataDir, utterance: str) -> float:
     return float(data.tables.get("utt2warp", {}).get(utterance, 1.0))
 
 
-def _write_archives(results: Iterator[_Made], base: Path) -> tuple[dict[str, str], list[_Made]]:
-    """Write BASE.1, BASE.2 ...; returns the joint index and the results without their bytes."""
+def _write_archives(stack: ExitStack, results: Iterator[_Made], base: Path) -> tuple[dict[str, str], list[_Made]]:
+    """Write BASE.1, BASE.2 ... (whole when ``stack`` closes); returns the joint index and the results without bytes."""
     index: dict[str, str] = {}
     kept: list[_Made] = []
-    with ExitStack() as stack:
-        writer = None
-        for one in results:
-            if one.failure is None:
-                if writer is None or len(writer.index) == UTTERANCES_AN_ARCHIVE:
-                    number = 1 + len(index) // UTTERANCES_AN_ARCHIVE
-                    stack.close()
-                    writer = stack.enter_context(MatrixWriter(f"{base}.{number}.ark", f"{base}.{number}.scp"))
-                writer.write_packed(one.utterance, one.packed)
-                index[one.utterance] = writer.index[one.utterance]
-            kept.append(_Made(one.utterance, b"", one.frames, one.seconds, one.resampled_from, one.failure))
+    writer = None
+    for one in results:
+        if one.failure is None:
+            if writer is None or len(writer.index) == UTTERANCES_AN_ARCHIVE:
+                number = 1 + len(index) // UTTERANCES_AN_ARCHIVE
+                writer = stack.enter_context(MatrixWriter(f"{base}.{number}.ark", f"{base}.{number}.scp"))
+            writer.write_packed(one.utterance, one.packed)
+            index[one.utterance] = writer.index[one.utterance]
+        kept.append(_Made(one.utterance, b"", one.frames, one.seconds, one.resampled_from, one.failure))
     return index, kept
 
 
@@ -160,13 +163,17 @@ def _judge(report: FeatureReport, total: int, directory: Path, listing: Path, ma
     get_logger("kaldi_bridge").warning(text, directory, len(report.failed), total, listing)
 
 
-def _install(directory: Path, config: FeatureConfig, index: dict[str, str], made: list[_Made]) -> None:
-    """Put the tables into the data directory, feats.scp last."""
+def _retire_old(directory: Path) -> None:
+    """Move features of before, and what was computed from them, to .backup."""
     backup = directory / ".backup"
     for name in STALE_AFTER_NEW_AUDIO:
         if (directory / name).exists():
             backup.mkdir(exist_ok=True)
             os.replace(directory / name, backup / name)
+
+
+def _install(directory: Path, config: FeatureConfig, index: dict[str, str], made: list[_Made]) -> None:
+    """Put the tables into the data directory, feats.scp last."""
     write_text_table(directory / "utt2num_frames", {one.utterance: str(one.frames) for one in made})
     write_text_table(directory / "utt2dur", {one.utterance: number_text(one.seconds) for one in made})
     with write_whole(directory / "frame_shift") as stream:

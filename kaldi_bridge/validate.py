@@ -33,11 +33,12 @@ class ValidateOptions:
     wav: bool = True  # --no-wav
     speaker_sort: bool = True  # --no-spk-sort
     printable: bool = True  # --non-print
+    ignore: tuple[str, ...] = ()  # tables that are not judged, for they will be replaced
 
     @classmethod
-    def as_present(cls) -> ValidateOptions:
+    def as_present(cls, ignore: tuple[str, ...] = ()) -> ValidateOptions:
         """Judge what is there and demand nothing but utt2spk and spk2utt."""
-        return cls(feats=False, text=False, wav=False)
+        return cls(feats=False, text=False, wav=False, ignore=ignore)
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,8 @@ class _Judge:
     def load(self, name: str, required: bool = False) -> tuple[_Table | None, list[Problem]]:
         """A table and what is wrong with its form; None where it is absent or empty."""
         path = self.directory / name
+        if name in self.options.ignore:
+            return None, []
         if not path.is_file():
             missing = Problem(str(path), "no such file", f"make {name}, or tell the validator that it may be absent")
             return None, [missing] if required else []
