@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from kaldi_bridge.features import add_deltas, apply_cmvn, splice
 
 from harness.errors import ConfigError, TableError
 from hmm.transforms import apply_transform
 from kaldi_bridge.data_dir import DataDir
+from kaldi_bridge.features import add_deltas, apply_cmvn, splice
 from kaldi_bridge.tables import MatrixTable, numbered_files, read_matrix, read_matrix_ark, write_matrix
 
 BLOCK_FRAMES = 40_000  # about so many frames a block: statistics are summed block by block, in order
