@@ -15,6 +15,7 @@ from kaldi_bridge.lattices import read_decode_dir
 from kaldi_bridge.text_tables import read_text_table
 
 Setting = tuple[float, float]  # language model weight, word insertion penalty
+USUAL_WEIGHT = 12  # of HMM systems: the inverse of the acoustic scale of decoding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,10 @@ class Hypotheses:
     def best(self) -> Setting:
         """The setting of least word error rate; of equals the first, as Kaldi's best_wer.sh."""
         return min(self.settings, key=lambda setting: round(self.counts(setting).percent, 2))
+
+    def mildest(self) -> Setting:
+        """The setting of least word error rate; of equals that with the smallest penalty and the most usual weight."""
+        return min(self.settings, key=lambda s: (self.counts(s).errors, abs(s[1]), abs(s[0] - USUAL_WEIGHT), s))
 
 
 def read_words(lang_or_graph: str | Path) -> dict[int, str]:

@@ -69,10 +69,10 @@ def tune(
     """The (language model weight, word insertion penalty) of least word error rate on a development set.
 
     text: data directory or text file; words: graph or lang directory, or words.txt.  Where the least stands at the edge
-    of the grid, the grid grows (config.widen) and a warning says so.
+    of the grid, the grid grows (config.widen) and a warning says so.  Of equal settings the mildest is taken.
     """
     hypotheses = _widening_sweep(decode_dir, read_words(words), read_references(text), config or ScoreConfig())
-    weight, penalty = best = hypotheses.best()
+    weight, penalty = best = hypotheses.mildest()
     line = hypotheses.counts(best).line()
     get_logger("am").info("%s: best at weight %s, penalty %s: %s", decode_dir, weight, penalty, line)
     return int(weight), penalty
@@ -85,7 +85,7 @@ def _widening_sweep(
     while True:
         weights = range(low, high + 1)
         hypotheses = sweep_decode_dir(decode_dir, words, references, lm_weights=weights, penalties=penalties)
-        weight, penalty = hypotheses.best()
+        weight, penalty = hypotheses.mildest()
         wider = _wider(low, high, penalties, weight, penalty, config)
         if wider == (low, high, penalties):
             return hypotheses
