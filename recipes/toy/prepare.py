@@ -1,13 +1,14 @@
-"""Make the toy corpus: synthetic children with digits and commands, split by speaker, and noises.
+"""The toy corpus: synthetic children with digits and commands, split by speaker, and noises; nothing is downloaded.
 
-Run as ``python -m recipes.toy.prepare --out DIR [--config FILE] [--set children=8]``.  Writes, under DIR:
-``train dev test`` (Kaldi data dirs with spk2age and spk2gender, 16 kHz WAVE files in ``wav/``), ``dict`` (the
-lexicon), ``noise/train`` and ``noise/test``.  The same configuration gives the same bytes.
+usage: python recipes/toy/prepare.py --out DATA [--config FILE] [--set children=8]
+writes DATA/{train,dev,test} (with spk2age and spk2gender, recordings in wav/), DATA/noise/{train,test}, and
+DATA/local/lexicon.txt
+The same configuration gives the same bytes.
 """
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -16,19 +17,20 @@ import numpy as np
 import soundfile
 import typer
 
-from harness.atomic import whole_dir
+from harness.atomic import whole_dir, write_whole
 from harness.cli import app_for, run
 from harness.config import load_config
 from harness.jobs import default_jobs
 from harness.log import get_logger, progress
 from harness.seed import rng_for
-from recipes.lib.children import pick_balanced
-from recipes.lib.corpus import Utterance, write_data, write_dict
+from kaldi_bridge.data_dir import DataDir
+from kaldi_bridge.held_out import held_out_speakers
+from kaldi_bridge.split import refuse_shared_speakers
 from recipes.toy.noises import make_noises
 from recipes.toy.sentences import LEXICON, draw_sentences
 from recipes.toy.speech import SAMPLE_RATE, Child, make_child, speak
 
-log: logging.Logger = get_logger(__name__)
+Spoken = Mapping[str, tuple[list[str], list[np.ndarray]]]  # child -> its texts and its recordings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,7 @@ class ToyConfig:
             raise ValueError("children must exceed dev_children + test_children, and both must be at least 1")
 
 
-app = app_for("recipes.toy.prepare", "Make the toy corpus of synthetic children.")
+app = app_for("recipes/toy/prepare.py", "The toy corpus of synthetic children.")
 
 
 @app.command()
@@ -60,27 +62,34 @@ def prepare(
 ) -> None:
     """Make the corpus."""
     settings = load_config(ToyConfig, config, override or [])
-    out = out.absolute()
-    write_dict(out / "dict", [line.split() for line in LEXICON.strip().splitlines()])
+    out, log = out.absolute(), get_logger("toy")
     spoken = speak_all(settings, jobs)
-    for part, children in split(settings).items():
-        write_part(out / part, [(child, *spoken[child.name]) for child in children], settings)
+    sets = [write_part(out / part, children, spoken, settings) for part, children in split(settings).items()]
+    refuse_shared_speakers(sets)
+    for data in sets:
+        log.info("%s: %d utterances of %d children", data.path, len(data.utterances), len(data.speakers))
+    with write_whole(out / "local" / "lexicon.txt") as stream:
+        stream.write(LEXICON.lstrip())
     for part, copies in (("train", settings.noises), ("test", max(1, settings.noises // 2))):
         with whole_dir(out / "noise" / part, force=True) as folder:
             for name, samples in make_noises(part, copies, settings.seed, jobs):
                 soundfile.write(folder / f"{name}.wav", samples, SAMPLE_RATE, subtype="PCM_16")
-        log.info("noise/%s: %d recordings", part, 4 * copies)
+        log.info("%s: %d recordings", out / "noise" / part, 4 * copies)
 
 
 def split(settings: ToyConfig) -> dict[str, list[Child]]:
     """Part -> its children: by speaker, ages balanced."""
     children = {child.name: child for child in all_children(settings)}
-    ages = {name: child.age for name, child in children.items()}
-    test = pick_balanced(ages, settings.test_children)
-    dev = pick_balanced({name: age for name, age in ages.items() if name not in test}, settings.dev_children)
+    test = _held_out(list(children.values()), settings.test_children)
+    dev = _held_out([child for name, child in children.items() if name not in test], settings.dev_children)
     train = sorted(set(children) - set(test) - set(dev))
     parts = {"train": train, "dev": dev, "test": test}
     return {part: [children[name] for name in names] for part, names in parts.items()}
+
+
+def _held_out(children: Sequence[Child], count: int) -> list[str]:
+    every = len(children) // count
+    return held_out_speakers({child.name: str(child.age) for child in children}, every, every // 2)[:count]
 
 
 def all_children(settings: ToyConfig) -> list[Child]:
@@ -89,33 +98,34 @@ def all_children(settings: ToyConfig) -> list[Child]:
     return [make_child(f"c{n:02d}{gender}{age:02d}", age, gender, settings.seed) for n, age, gender in people]
 
 
-def speak_all(settings: ToyConfig, jobs: int) -> dict[str, tuple[list[str], list[np.ndarray]]]:
-    """Child -> its texts and its recordings."""
+def speak_all(settings: ToyConfig, jobs: int) -> Spoken:
+    """What every child says, and how it sounds."""
     work = [(child, draw_sentences(child.name, settings.utterances, settings.seed)) for child in all_children(settings)]
     results = progress(speak(work, settings.seed, jobs), total=len(work), label="speak", unit="child")
     texts = {child.name: [sentence.text for sentence in sentences] for child, sentences in work}
     return {child.name: (texts[child.name], recordings) for child, recordings in results}
 
 
-def write_part(final: Path, spoken: list[tuple[Child, list[str], list[np.ndarray]]], settings: ToyConfig) -> None:
+def write_part(final: Path, children: Sequence[Child], spoken: Spoken, settings: ToyConfig) -> DataDir:
     """Write one data dir with its recordings; it appears only when whole."""
-    utterances = []
+    rows: dict[str, tuple[str, str, str]] = {}  # utterance -> speaker, text, recording
     with whole_dir(final, force=True) as folder:
         (folder / "wav").mkdir()
-        for child, texts, recordings in spoken:
-            for number, (text, samples) in enumerate(zip(texts, recordings, strict=True)):
+        for child in children:
+            for number, (text, samples) in enumerate(zip(*spoken[child.name], strict=True)):
                 name = f"{child.name}-{number:03d}"
-                samples = in_a_room(samples, name, settings)
-                soundfile.write(folder / "wav" / f"{name}.wav", samples, SAMPLE_RATE, subtype="PCM_16")
-                utterances.append(
-                    Utterance(
-                        name=name, speaker=child.name, text=text, wav=str(final / "wav" / f"{name}.wav"),
-                        age=child.age, gender=child.gender,
-                    )
-                )  # fmt: skip
-        write_data(folder, utterances)
-    seconds = sum(len(samples) for _, _, recordings in spoken for samples in recordings) / SAMPLE_RATE
-    log.info("%s: %d children, %d utterances, %.1f min", final.name, len(spoken), len(utterances), seconds / 60)
+                heard = in_a_room(samples, name, settings)
+                soundfile.write(folder / "wav" / f"{name}.wav", heard, SAMPLE_RATE, subtype="PCM_16")
+                rows[name] = child.name, text, str(final / "wav" / f"{name}.wav")
+        DataDir.build(
+            final,
+            utt2spk={name: row[0] for name, row in rows.items()},
+            text={name: row[1] for name, row in rows.items()},
+            wav_scp={name: row[2] for name, row in rows.items()},
+            spk2age={child.name: str(child.age) for child in children},
+            spk2gender={child.name: child.gender for child in children},
+        ).write_tables(folder)
+    return DataDir.read(final)
 
 
 def in_a_room(samples: np.ndarray, name: str, settings: ToyConfig) -> np.ndarray:
