@@ -158,7 +158,8 @@ class Pairs:
         spectrum = torch.fft.rfft(crops)[:, : self.samples // 2 + 1]
         curve = _curves(self.samples // 2 + 1, self.sample_rate, self.device)[:, : spectrum.shape[1]]
         decibels = torch.tensor(np.stack(sliders), dtype=torch.float32, device=self.device) @ curve
-        return torch.fft.irfft(spectrum * 10 ** (decibels / 20), n=self.samples) * (self.samples / read)
+        shaped: Tensor = torch.fft.irfft(spectrum * 10 ** (decibels / 20), n=self.samples) * (self.samples / read)
+        return shaped
 
     def _mixed(self, clean: Tensor, noise: Tensor, draws: _Draws) -> tuple[Tensor, Tensor]:
         noise_gain = torch.tensor(draws.noise_gain, dtype=torch.float32, device=self.device)[:, None]
@@ -195,5 +196,5 @@ def _coloured(rng: np.random.Generator, samples: int, device: str) -> Tensor:
     generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
     spectrum = torch.fft.rfft(torch.randn(samples, generator=generator, device=device))
     places = torch.arange(spectrum.shape[0], device=device).clamp(min=max(1, samples // 400))
-    noise = torch.fft.irfft(spectrum * places ** (-exponent / 2), n=samples)
+    noise: Tensor = torch.fft.irfft(spectrum * places ** (-exponent / 2), n=samples)
     return noise / noise.square().mean().sqrt()

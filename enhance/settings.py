@@ -77,14 +77,14 @@ def settings_from(plain: dict[str, Any], source: str) -> Settings:
 
 def build_generator(settings: Settings) -> Generator:
     """The untrained generator."""
-    _, generator = MODELS[settings.model]
-    return generator(settings.generator)
+    generator: Generator = MODELS[settings.model][1](settings.generator)
+    return generator
 
 
 def build_objective(settings: Settings, sample_rate: int) -> Objective:
     """Losses and, where it has one, the critic."""
-    _, objective = OBJECTIVES[settings.objective]
-    return objective(settings.loss, sample_rate)
+    objective: Objective = OBJECTIVES[settings.objective][1](settings.loss, sample_rate)
+    return objective
 
 
 def chosen(table: dict[str, Any], name: str, what: str, where: str) -> Any:

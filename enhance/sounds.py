@@ -105,7 +105,7 @@ def read_sound(path: Path, sample_rate: int) -> np.ndarray:
         raise AudioError(path, "holds no samples", mend="remove this file")
     if not np.isfinite(samples).all():
         raise AudioError(path, "holds samples that are not finite", mend="remove or repair this recording")
-    return samples[:, 0]
+    return np.ascontiguousarray(samples[:, 0])
 
 
 def load_noise(directory: str | os.PathLike[str], sample_rate: int) -> Sounds:

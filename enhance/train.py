@@ -104,7 +104,7 @@ class Trainer:
 
     def _done(self) -> float:
         """Share of the run that is over: of the steps, or of the time limit if that comes first."""
-        by_steps = self.step / self.settings.train.steps
+        by_steps = float(self.step / self.settings.train.steps)
         return by_steps if self.max_minutes is None else max(by_steps, self._elapsed() / (60 * self.max_minutes))
 
     def _train_step(self, noisy: Tensor, clean: Tensor) -> dict[str, Tensor]:
@@ -124,7 +124,7 @@ class Trainer:
 
     def _descend(self, optimizer: Any, loss: Tensor, rate: float) -> None:
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         for group in optimizer.param_groups:
             group["lr"] = rate
             nn.utils.clip_grad_norm_(group["params"], self.settings.train.clip)
@@ -133,15 +133,15 @@ class Trainer:
     def _rate_factor(self) -> float:
         config = self.settings.train
         cosine = config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * min(1.0, self._done())))
-        return cosine * min(1.0, (self.step + 1) / max(1, config.warmup))
+        return float(cosine * min(1.0, (self.step + 1) / max(1, config.warmup)))
 
     @torch.no_grad()
     def _update_average(self) -> None:
         """Moving average of weights; short at the start, so that the first steps do not linger."""
         average = self.settings.train.average
         keep = min(average, (1 + self.step) / (10 + self.step)) if average else 0.0
-        ours, theirs = list(self.average.parameters()), list(self.model.parameters())
-        torch._foreach_lerp_(ours, theirs, 1 - keep)
+        for ours, theirs in zip(self.average.parameters(), self.model.parameters(), strict=True):
+            ours.lerp_(theirs, 1 - keep)
         for ours_buffer, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
             ours_buffer.copy_(buffer)
 

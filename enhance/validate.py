@@ -19,7 +19,11 @@ class Validation:
     """A fixed set of pairs.  pairs: (noisy, clean) batches, [batch, samples]."""
 
     def __init__(self, pairs: list[tuple[Tensor, Tensor]], sample_rate: int, clean_weight: float) -> None:
-        self.pairs = [split for pair in pairs for split in zip(pair[0].split(BATCH), pair[1].split(BATCH), strict=True)]
+        self.pairs = [
+            (noisy[first : first + BATCH], clean[first : first + BATCH])
+            for noisy, clean in pairs
+            for first in range(0, len(noisy), BATCH)
+        ]
         self.clean_weight = clean_weight
         self.log_mel = LogMel(sample_rate=sample_rate, bands=40).to(pairs[0][0].device)
 

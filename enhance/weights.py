@@ -47,7 +47,7 @@ def export_generator(checkpoint: str | os.PathLike[str], out: str | os.PathLike[
     from safetensors.torch import save
 
     name, model = load_generator(checkpoint)
-    facts = load_checkpoint(checkpoint, KIND).get("facts", {})
+    facts: dict[str, Any] = load_checkpoint(checkpoint, KIND).get("facts", {})
     header = {"model": name, "config": json.dumps(to_plain(model.config)), "facts": json.dumps(facts)}
     weights = {key: value.contiguous() for key, value in model.state_dict().items()}
     with write_whole(out, "wb") as stream:

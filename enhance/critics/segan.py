@@ -60,7 +60,8 @@ class SeganCritic(Critic):
     def forward(self, samples: Tensor, noisy: Tensor) -> Opinion:
         hidden = torch.stack([samples, noisy], dim=1)
         hidden = nn.functional.pad(hidden, (0, -hidden.shape[-1] % self.window))
-        hidden = hidden.unflatten(-1, (-1, self.window)).transpose(1, 2).flatten(0, 1)  # [batch * windows, 2, window]
+        windows = hidden.reshape(*hidden.shape[:2], -1, self.window)
+        hidden = windows.transpose(1, 2).flatten(0, 1)  # [batch * windows, 2, window]
         layers = []
         for block in self.blocks:
             hidden = block(nn.functional.pad(self._rolled(hidden), (WIDTH // 2 - 1, WIDTH // 2), mode="reflect"))

@@ -26,11 +26,12 @@ class Spectrum(nn.Module):
     def hops(self, samples: Tensor) -> Tensor:
         """[batch, samples] -> [batch, ceil(samples / hop), hop], the last hop filled up with zeros."""
         short = -samples.shape[-1] % self.hop
-        return nn.functional.pad(samples, (0, short)).unflatten(-1, (-1, self.hop))
+        return nn.functional.pad(samples, (0, short)).view(samples.shape[0], -1, self.hop)
 
     def of_hops(self, hops: Tensor) -> Tensor:
         """[batch, hops, hop] -> complex [batch, hops - 1, hop + 1]: the frames between neighbouring hops."""
-        return torch.fft.rfft(torch.cat([hops[:, :-1], hops[:, 1:]], dim=-1) * self.window)
+        frames: Tensor = torch.fft.rfft(torch.cat([hops[:, :-1], hops[:, 1:]], dim=-1) * self.window)
+        return frames
 
     def forward(self, samples: Tensor) -> Tensor:
         """[batch, samples] -> complex [batch, frames, bins]."""

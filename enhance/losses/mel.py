@@ -47,7 +47,8 @@ class LogMel(nn.Module):
         before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
         spectrum = torch.fft.rfft((frames - 0.97 * before) * self.window, self.size)
         power = spectrum.real.square() + spectrum.imag.square() + self.floor
-        return (power @ self.matrix).clamp(min=torch.finfo(torch.float32).eps).log()
+        energies: Tensor = (power @ self.matrix).clamp(min=torch.finfo(torch.float32).eps).log()
+        return energies
 
 
 def mel_matrix(size: int, bands: int, sample_rate: int, low: float = 20.0) -> Tensor:

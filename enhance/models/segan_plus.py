@@ -7,6 +7,7 @@ audio is not cut into windows of 16384 samples; each block gets the context it n
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -101,7 +102,8 @@ class SeganPlus(Generator):
         levels = len(self.config.channels)
         one_way = 16 * sum(STRIDE**level for level in range(levels))  # 15 or 16 taps a side, at each level's rate
         skip = self.config.skip_width // 2 * STRIDE ** (levels - 1) if self.config.skip == "conv" else 0
-        return -(-(2 * one_way + skip) // self.alignment) * self.alignment
+        frames = math.ceil((2 * one_way + skip) / self.alignment)
+        return frames * self.alignment
 
     def forward(self, noisy: Tensor) -> Tensor:
         """[batch, samples] -> [batch, samples], with fresh latent noise while training."""
