@@ -14,9 +14,8 @@ def fake_root(tmp_path):
     folder = tmp_path / "kaldi" / "src" / "featbin"
     folder.mkdir(parents=True)
     program = folder / "complain"
-    program.write_text(
-        "#!/bin/sh\ncat\necho 'ERROR (complain) no such rspecifier' >&2\necho '[ Stack-Trace: ]' >&2\necho x >&2\nexit 3\n"
-    )
+    said = ["ERROR (complain) no such rspecifier", "[ Stack-Trace: ]", "0x7f"]
+    program.write_text("\n".join(["#!/bin/sh", "cat", *(f"echo '{line}' >&2" for line in said), "exit 3", ""]))
     program.chmod(0o755)
     return tmp_path / "kaldi"
 
@@ -30,7 +29,9 @@ def test_without_a_kaldi_the_error_says_how_to_name_one(monkeypatch, tmp_path):
 
 
 def test_a_failing_program_shows_its_last_words_and_no_stack_trace(fake_root, tmp_path):
-    with pytest.raises(ProgramError, match="failed with exit code 3; it said:\n    ERROR .complain. no such") as caught:
+    with pytest.raises(
+        ProgramError, match=r"failed with exit code 3; it said:\n    ERROR .complain. no such"
+    ) as caught:
         run_kaldi(["complain"], root=fake_root, log=tmp_path / "log" / "x.log")
     assert "Stack-Trace" not in str(caught.value)
     assert (tmp_path / "log" / "x.log").read_text().startswith("# complain\nERROR (complain)")
