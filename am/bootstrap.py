@@ -118,7 +118,7 @@ def _blocks(errors: Errors, by: Unit) -> NDArray[np.int64]:
 
 
 def _sums(blocks: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.bincount(blocks, weights=values)
+    return np.bincount(blocks, weights=values).astype(np.float64)
 
 
 def _draw(values: list[NDArray[np.float64]], replicas: int, seed: int) -> list[NDArray[np.float64]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,7 +108,13 @@ class DecodingGraph:
 
 
 def _check_graph(
-    where: str, start: int, states: int, source: NDArray, target: NDArray, ids: NDArray, num_ids: int
+    where: str,
+    start: int,
+    states: int,
+    source: NDArray[np.integer],
+    target: NDArray[np.integer],
+    ids: NDArray[np.integer],
+    num_ids: int,
 ) -> None:
     mend = "make the graph again (hmm graph, or mkgraph.sh) with this model"
     if states == 0 or not 0 <= start < states or len(ids) == 0:
@@ -185,7 +192,7 @@ def _lattice(
     arc = links[:, 2]
     emitting, epsilon = arc[emits], arc[~emits]
 
-    def on_arcs(of_emitting: NDArray, of_epsilon: NDArray) -> NDArray:
+    def on_arcs(of_emitting: NDArray[Any], of_epsilon: NDArray[Any]) -> NDArray[Any]:
         values = np.empty(len(arc), of_emitting.dtype)
         values[emits], values[~emits] = of_emitting, of_epsilon
         return values

@@ -7,6 +7,8 @@ whatever lies outside the beam is never expanded.  Strings of transition ids are
 phone-level pass before the word-level one.
 """
 
+# Compiled functions carry no annotations: numba infers their types.
+# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
 import heapq
@@ -19,7 +21,7 @@ from harness.errors import DecodeError
 from harness.log import get_logger
 from kaldi_bridge.lattice_arrays import CompactLattice, Lattice, arc_starts, topological_arcs
 
-_inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # called by kernels only
+_inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]  # called by kernels
 MAX_WORK = 30_000_000  # elements of all closures of one utterance; beyond it the beam is narrowed, as Kaldi does
 
 
@@ -402,7 +404,7 @@ def determinize(
     asked, arcs = beam, np.arange(lattice.num_arcs)
     while beam > 0.01 * asked:
         inputs = _split_arcs(lattice, arcs)
-        whole, states, found, costs, *ends = _determinize(*inputs, acoustic_scale, beam, delta, max_work)
+        whole, states, found, costs, *ends = _determinize(*inputs, acoustic_scale, beam, delta, max_work)  # type: ignore[call-arg]
         if whole:
             return _compact_lattice(states, found[1:], costs[1:], *ends)  # the first arc leads to the start
         beam *= 0.75

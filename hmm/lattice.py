@@ -4,6 +4,8 @@ Cost of a path at weight W and penalty P: graph + acoustic / W + P * words, as `
 lattice-add-penalty --word-ins-penalty=P | lattice-best-path` of Kaldi.
 """
 
+# Compiled functions carry no annotations: numba infers their types.
+# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -10,6 +10,8 @@ weight) and (next state, weight), the weight's float32 bits read through a view 
 relative to their frame.  Links of frame f: block 2f holds those within f (epsilon), block 2f+1 those from f to f+1.
 """
 
+# Compiled functions carry no annotations: numba infers their types.
+# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
 import numpy as np
@@ -17,7 +19,7 @@ from numba import njit
 
 INF = np.float32(np.inf)
 OK, NO_TOKENS, EPSILON_LOOP = 0, 1, 2  # how a pass ended
-_inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # called by kernels only
+_inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]  # called by kernels
 
 
 @_inner

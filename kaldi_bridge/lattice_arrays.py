@@ -5,6 +5,8 @@ words whose arcs carry the transition ids as a string.  Costs are negated natura
 unscaled, as Kaldi's decode scripts store them (latgen writes them divided by the acoustic scale).
 """
 
+# Compiled functions carry no annotations: numba infers their types.
+# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
 from dataclasses import dataclass
