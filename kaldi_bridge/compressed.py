@@ -35,9 +35,11 @@ def decompress(stream: IO[bytes], kind: str) -> Floats:
             codes = _take(stream, "u1", rows * columns).reshape(columns, rows)
             return np.ascontiguousarray(np.take_along_axis(_values(points), codes.astype(np.intp), axis=1).T)
         case "CM2":
-            return low + _take(stream, "<u2", rows * columns).reshape(rows, columns) * np.float32(float(extent) * (1 / 65535))
+            step = np.float32(float(extent) * (1 / 65535))
+            return low + _take(stream, "<u2", rows * columns).reshape(rows, columns) * step
         case "CM3":
-            return low + _take(stream, "u1", rows * columns).reshape(rows, columns) * np.float32(float(extent) * (1 / 255))
+            step = np.float32(float(extent) * (1 / 255))
+            return low + _take(stream, "u1", rows * columns).reshape(rows, columns) * step
         case _:
             raise ValueError(f"unknown compressed matrix {kind!r}")
 
