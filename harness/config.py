@@ -34,9 +34,7 @@ class _Value:
         return f"{self.source}:{self.node.start_mark.line + 1}"
 
 
-def load_config(
-    cls: type[Config], path: str | os.PathLike[str] | None = None, overrides: Sequence[str] = ()
-) -> Config:
+def load_config(cls: type[Config], path: str | os.PathLike[str] | None = None, overrides: Sequence[str] = ()) -> Config:
     """Build ``cls`` from its defaults, the YAML file and dotted overrides such as ``train.rate=3.0e-4``.
 
     Raises ConfigError with file, line and mend for a missing file, bad YAML, an unknown key, a wrong type, or values
@@ -213,7 +211,7 @@ def _convert_sequence(value: _Value, kind: Any, name: str) -> Any:
 
 
 def _convert_choice(value: _Value, choices: tuple[Any, ...], name: str) -> Any:
-    plain = yaml.safe_load(yaml.serialize(value.node))
+    plain = _plain(value)
     if plain in choices and type(plain) in {type(choice) for choice in choices}:
         return plain
     near = difflib.get_close_matches(str(plain), [str(choice) for choice in choices], n=1)
@@ -223,7 +221,7 @@ def _convert_choice(value: _Value, choices: tuple[Any, ...], name: str) -> Any:
 
 
 def _convert_scalar(value: _Value, kind: Any, name: str) -> Any:
-    plain = yaml.safe_load(yaml.serialize(value.node))
+    plain = _plain(value)
     if kind is Any:
         return plain
     if kind is Path and isinstance(plain, str):
@@ -237,6 +235,13 @@ def _convert_scalar(value: _Value, kind: Any, name: str) -> Any:
         raise ConfigError(value.where, f"{name}: YAML reads {plain} as text", mend=f"write {fixed}")
     wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
     raise ConfigError(value.where, f"{name} must be {wanted.get(kind, kind)}, got {plain!r}", mend="fix the value")
+
+
+def _plain(value: _Value) -> Any:
+    try:
+        return yaml.safe_load(yaml.serialize(value.node))
+    except yaml.YAMLError as error:
+        raise ConfigError(value.where, f"{value.node.value!r} is not plain YAML", mend="quote the value") from error
 
 
 def _is_number(text: str) -> bool:

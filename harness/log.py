@@ -69,6 +69,6 @@ def _write_progress(label: str, unit: str, count: int, total: int, seconds: floa
 
 def clock(seconds: float) -> str:
     """Seconds as 1:02:03 or 2:03."""
-    whole = int(round(seconds))
+    whole = round(seconds)
     hours, rest = divmod(whole, 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"

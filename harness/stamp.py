@@ -1,114 +1,204 @@
-"""Stamps of finished recipe stages: a stage is skipped while its inputs, its configuration and its outputs stand.
+"""Stamps of finished recipe stages: a stage is skipped while its inputs, its commands and its outputs stand.
 
-Used by recipes/lib/stages.sh through ``python -m harness.stamp check|write``.  A stamp holds a fingerprint of every
-input (content of small files; size and time of large ones; all files of a directory) and of the recipe's options.
+Used by recipes/lib/stages.sh: ``python -m harness.stamp check|done|lock``.  A stamp holds a fingerprint of every input,
+taken when the stage began, and of the stage's text: its commands in the recipe, the shell functions that they call, and
+the options the recipe names.  A Kaldi data directory counts by its tables and its audio, not by features made from it:
+a stage that reads features names feats.scp.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
+import re
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.atomic import write_whole
 from harness.errors import SchoolyardError, StageError
 
-SMALL = 1 << 20  # bytes; larger files count by size and time of change
+SMALL = 1 << 20  # bytes; larger files, and audio, count by size and time of change
 FRESH, STALE = 0, 3  # exit codes of check; 1 is an error
+DERIVED = {"feats.scp", "cmvn.scp", "vad.scp", "utt2num_frames", "utt2dur", "frame_shift"}  # made from the audio
+SKIPPED = {"log", "__pycache__"}
 
 
-def fingerprint(paths: Iterable[Path], options: str) -> str:
-    """SHA-256 over the inputs and the options; a missing input raises StageError."""
-    digest = hashlib.sha256(options.encode())
-    for path in paths:
-        if not path.exists():
-            raise StageError(path, "is an input of this stage and does not exist", mend=_mend_for(path))
-        for file in sorted(_files(path)):
-            digest.update(f"\0{file.relative_to(path) if path.is_dir() else file.name}\0".encode())
-            digest.update(_content(file))
+def fingerprint(path: Path) -> str:
+    """SHA-256 of what a file or a directory holds; names inside it count, its own name does not."""
+    digest = hashlib.sha256()
+    for name, content in _data_dir(path) if (path / "utt2spk").is_file() else _files(path):
+        digest.update(f"\0{name}\0".encode() + content)
     return digest.hexdigest()
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: Path) -> Iterator[tuple[str, bytes]]:
     if path.is_file():
-        return [path]
-    found = []
+        yield "", _content(path)
+        return
     for folder, folders, names in os.walk(path):
-        folders[:] = [name for name in folders if not name.startswith(".") and name not in ("log", "mfcc", "split")]
-        found += [Path(folder, name) for name in names if not name.startswith(".")]
-    return found
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in SKIPPED)
+        for name in sorted(name for name in names if not name.startswith(".")):
+            file = Path(folder, name)
+            yield file.relative_to(path).as_posix(), _content(file)
+
+
+def _data_dir(path: Path) -> Iterator[tuple[str, bytes]]:
+    for table in sorted(path.iterdir()):
+        if table.is_file() and table.name not in DERIVED and not table.name.startswith("."):
+            yield table.name, _content(table)
+    wav_scp = path / "wav.scp"
+    for line in wav_scp.read_text(encoding="utf-8").splitlines() if wav_scp.is_file() else ():
+        audio = Path(line.partition(" ")[2].strip())
+        if audio.is_file():  # otherwise a command, or an offset into an archive: the text of the table counts
+            yield line, _when(audio)
 
 
 def _content(file: Path) -> bytes:
-    status = file.stat()
-    if status.st_size > SMALL:
-        return f"{status.st_size} {status.st_mtime_ns}".encode()
-    return hashlib.sha256(file.read_bytes()).digest()
-
-
-def _mend_for(path: Path) -> str:
-    """Which stage writes this path, as the stages before have said in their stamps."""
-    for stamps in (parent / "exp" / "stamps" for parent in path.absolute().parents):
-        for stamp in sorted(stamps.glob("*.json")) if stamps.is_dir() else ():
-            row = json.loads(stamp.read_text(encoding="utf-8"))
-            for output in row["outputs"]:
-                if path.absolute() == Path(output).absolute() or Path(output).absolute() in path.absolute().parents:
-                    return f"stage {row['stage']} writes it: rerun with --stage {row['stage']}"
-    return "run the earlier stages first (--list shows them)"
-
-
-def check(stamp: Path, options: str, inputs: Sequence[Path], outputs: Sequence[Path]) -> bool:
-    """True if the stage has run on exactly these inputs and options and its outputs exist."""
-    now = fingerprint(inputs, options)
-    if not stamp.is_file() or not all(output.exists() for output in outputs):
-        return False
     try:
-        return bool(json.loads(stamp.read_text(encoding="utf-8"))["fingerprint"] == now)
-    except (json.JSONDecodeError, KeyError):
-        return False
+        return hashlib.sha256(file.read_bytes()).digest() if file.stat().st_size <= SMALL else _when(file)
+    except FileNotFoundError:  # a dangling link
+        return b"missing"
 
 
-def write(
-    stamp: Path, stage: int, title: str, seconds: float, options: str, inputs: Sequence[Path], outputs: Sequence[Path]
-) -> None:
+def _when(file: Path) -> bytes:
+    status = file.stat()
+    return f"{status.st_size} {status.st_mtime_ns}".encode()
+
+
+def stage_text(script: Path, line: int, libraries: Iterable[Path]) -> str:
+    """The commands of the stage that begins at ``line`` (1 is the first) of a recipe, and the functions they call.
+
+    The block ends with the ``fi`` that stands as far in as its ``if``.  Functions are those of the libraries, written as
+    ``name() {`` ... ``}`` with both at the line's start, or on one line.  Comment lines and indentation do not count.
+    """
+    lines = script.read_text(encoding="utf-8").splitlines()
+    start = next((n for n in range(line - 1, -1, -1) if re.match(r"\s*if stage\b", lines[n])), line - 1)
+    indent = lines[start][: len(lines[start]) - len(lines[start].lstrip())]
+    end = next((n for n in range(start, len(lines)) if lines[n] == f"{indent}fi"), start)
+    known: dict[str, str] = {}
+    for library in libraries:
+        known |= _functions(library.read_text(encoding="utf-8"))
+    texts = [_bare(lines[start : end + 1])]
+    waiting, seen = [texts[0]], set()
+    while waiting:
+        for word in re.findall(r"[A-Za-z_]\w*", waiting.pop()):
+            if word in known and word not in seen:
+                seen.add(word)
+                waiting.append(known[word])
+    return "\n".join(texts + [known[name] for name in sorted(seen)])
+
+
+def _functions(text: str) -> dict[str, str]:
+    found = re.finditer(r"^(\w+)\(\) \{(?:.*\}\s*(?:#.*)?$|[\s\S]*?^\})", text, re.MULTILINE)
+    return {match[1]: _bare(match[0].splitlines()) for match in found}
+
+
+def _bare(lines: Iterable[str]) -> str:
+    stripped = (line.strip() for line in lines)
+    return "\n".join(line for line in stripped if line and not line.startswith("#"))
+
+
+def check(
+    stamp: Path, text: str, inputs: Sequence[Path], outputs: Sequence[Path], writers: Mapping[str, str]
+) -> str | None:
+    """None if the stage has run on exactly these inputs and this text and its outputs exist; otherwise why not.
+
+    Writes what it saw beside the stamp, for ``done``.  writers: output -> stage, of the stages before.  Raises StageError
+    for an input that does not exist.
+    """
+    for path in inputs:
+        if not path.exists():
+            raise StageError(path, "is an input of this stage and does not exist", mend=_mend_for(path, writers))
+    seen = {"text": hashlib.sha256(text.encode()).hexdigest(), "inputs": {str(p): fingerprint(p) for p in inputs}}
+    with write_whole(_pending(stamp)) as stream:
+        json.dump(seen, stream, indent=1)
+    try:
+        before = json.loads(stamp.read_text(encoding="utf-8"))
+        changed = sorted(path for path in seen["inputs"] if before["inputs"].get(path) != seen["inputs"][path])
+        same_text = before["text"] == seen["text"]
+    except (FileNotFoundError, ValueError, KeyError, AttributeError):
+        return "not finished before"
+    if changed:
+        return f"changed: {', '.join(changed)}"
+    if not same_text:
+        return "its commands or options changed"
+    gone = [str(path) for path in outputs if not path.exists()]
+    return f"gone: {', '.join(gone)}" if gone else None
+
+
+def done(stamp: Path, title: str, seconds: float, outputs: Sequence[Path]) -> None:
     """Stamp a stage that has just ended well; an output that it did not make raises StageError."""
-    for output in outputs:
-        if not output.exists():
-            raise StageError(output, f"was not written by stage {stage} ({title})", mend="read the stage's log")
-    row = {
-        "stage": stage, "title": title, "seconds": round(seconds, 1), "options": options,
-        "fingerprint": fingerprint(inputs, options), "outputs": [os.fspath(output) for output in outputs],
-        "ended": time.strftime("%Y-%m-%d %H:%M:%S"),
-    }  # fmt: skip
+    for path in outputs:
+        if not path.exists():
+            raise StageError(path, f"was not written by the stage '{title}'", mend="read the log of the stage")
+    row = json.loads(_pending(stamp).read_text(encoding="utf-8"))
+    row |= {"title": title, "seconds": seconds, "ended": time.strftime("%Y-%m-%d %H:%M:%S")}
     with write_whole(stamp) as stream:
         json.dump(row, stream, indent=1)
+    _pending(stamp).unlink()
 
 
-def main(arguments: Sequence[str]) -> int:
-    """check STAMP OPTIONS [--in PATH]... [--out PATH]...; write STAMP OPTIONS STAGE TITLE SECONDS [--in ..] [--out ..]."""
-    verb, stamp, options, *rest = arguments
-    given: dict[str, list[Path]] = {"--in": [], "--out": []}
-    plain: list[str] = []
-    words = iter(rest)
-    for word in words:
-        if word in given:
-            given[word].append(Path(next(words)))
-        else:
-            plain.append(word)
-    if verb == "check":
-        return FRESH if check(Path(stamp), options, given["--in"], given["--out"]) else STALE
-    stage, title, seconds = plain
-    write(Path(stamp), int(stage), title, float(seconds), options, given["--in"], given["--out"])
-    return FRESH
+def _pending(stamp: Path) -> Path:
+    return stamp.with_name(f"{stamp.name}.begun")
+
+
+def _mend_for(path: Path, writers: Mapping[str, str]) -> str:
+    for output, number in writers.items():
+        if path == Path(output) or Path(output) in path.parents or path in Path(output).parents:
+            return f"stage {number} writes it: run with --stage {number}"
+    return "check the path, or run the earlier stages first (--list shows them)"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m harness.stamp", description="Stamps of recipe stages.")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb in ("check", "done"):
+        sub = verbs.add_parser(verb)
+        sub.add_argument("--stamp", type=Path, required=True)
+        sub.add_argument("--in", dest="inputs", type=Path, action="append", default=[])
+        sub.add_argument("--out", dest="outputs", type=Path, action="append", default=[])
+        sub.add_argument("--title", default="")
+        sub.add_argument("--seconds", type=float, default=0.0)
+        sub.add_argument("--options", default="", help="text that shapes the stage")
+        sub.add_argument("--script", type=Path, help="the recipe")
+        sub.add_argument("--line", type=int, default=1, help="of the stage in the recipe")
+        sub.add_argument("--library", type=Path, action="append", default=[], help="shell functions of the recipe")
+        sub.add_argument("--writer", action="append", default=[], metavar="N=PATH", help="stage N writes PATH")
+    lock = verbs.add_parser("lock")
+    lock.add_argument("--fd", type=int, required=True)
+    lock.add_argument("--file", type=Path, required=True)
+    lock.add_argument("--owner", type=int, required=True, help="process that answers for the run")
+    lock.add_argument("--group", type=int, required=True, help="process group of the run")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """check: 0 if the stage may be skipped, 3 (and the reason) if it is to run; done; lock."""
+    given: Any = _parser().parse_args(arguments)
+    if given.verb == "lock":
+        from harness.work_lock import take_lock
+
+        take_lock(given.fd, given.file, given.owner, given.group)
+        return FRESH
+    if given.verb == "done":
+        done(given.stamp, given.title, given.seconds, given.outputs)
+        return FRESH
+    text = stage_text(given.script, given.line, given.library) if given.script else ""
+    writers = dict(reversed(writer.split("=", 1)) for writer in given.writer)
+    reason = check(given.stamp, f"{text}\n{given.options}", given.inputs, given.outputs, writers)
+    if reason is not None:
+        print(reason)
+    return FRESH if reason is None else STALE
 
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1:]))
+        sys.exit(main())
     except SchoolyardError as error:
         sys.stderr.write(f"ERROR {error}\n")
         sys.exit(1)

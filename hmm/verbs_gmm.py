@@ -109,8 +109,7 @@ def copy_ali(
     data: Annotated[Path, typer.Option("--data", help="data dir of the copies (noisy, enhanced)")],
     ali: Annotated[Path, typer.Option("--ali", help="alignment directory of the originals")],
     out: OutOption,
-    prefix: Annotated[str, typer.Option("--prefix", help="what the copies' ids have before the original's")] = "",
-    suffix: Annotated[str, typer.Option("--suffix", help="what they have after it")] = "",
+    prefix: Annotated[list[str] | None, typer.Option("--prefix", help="before the originals' ids; repeatable")] = None,
     jobs: JobsOption = None,
 ) -> None:
     """Give copies of aligned utterances the alignments of their originals."""
@@ -120,7 +119,7 @@ def copy_ali(
     from kaldi_bridge.data_dir import DataDir
 
     def original(utt: str) -> str:
-        return utt.removeprefix(prefix).removesuffix(suffix)
+        return next((utt.removeprefix(one) for one in prefix or () if utt.startswith(one)), utt)
 
     count = copy_alignments(ali, out, DataDir.read(data), original, jobs=jobs or default_jobs())
     get_logger("hmm").info("%s: %d alignments", out, count)

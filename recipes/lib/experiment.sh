@@ -28,6 +28,15 @@ tuned_as() {
   esac
 }
 
+mix_sets() { # NOISE_TRAIN NOISE_TEST: every set, an SNR of 0, 5, 10 or 15 dB for each utterance; test has noises of its own
+  local set noise
+  for set in train dev test; do
+    noise=$1
+    [ "$set" != test ] || noise=$2
+    python -m enhance mix --data "$data/$set" --noise "$noise" --snr 0,5,10,15 --seed 1 --out "$data/${set}_noisy" --force
+  done
+}
+
 denoise_sets() { # MODEL MIX: every noisy set, test with observation adding, clean speech through the enhancer
   local set
   for set in train dev test; do
@@ -47,22 +56,22 @@ score_quality() {
 make_features() { # MFCC and CMVN of every set
   local set
   for set in "$data"/{train,dev,test}{,_noisy,_enhanced} "$data"/test_{mixed,clean_enhanced}; do
-    python -m kaldi_bridge features --data "$set" --out "$exp/mfcc"
-    python -m kaldi_bridge cmvn --data "$set" --out "$exp/mfcc"
+    python -m kaldi_bridge features "$set" --out "$exp/mfcc"
+    python -m kaldi_bridge cmvn "$set" --out "$exp/mfcc"
   done
 }
 
 combine_copies() { # SET TRAINING: $data/SET_for_TRAINING, the clean set and its renamed copies
   local copy parts=("$data/$1")
   for copy in $(copies_of "$2"); do
-    python -m kaldi_bridge copy --prefix "$copy-" --data "$data/$1_$copy" --out "$data/local/$1_$copy"
+    python -m kaldi_bridge copy --utt-prefix "$copy-" --spk-prefix "$copy-" --force "$data/$1_$copy" "$data/local/$1_$copy"
     parts+=("$data/local/$1_$copy")
   done
-  python -m kaldi_bridge combine --out "$data/$1_for_$2" "${parts[@]}"
+  python -m kaldi_bridge combine --force "$data/$1_for_$2" "${parts[@]}"
 }
 
 prepare_lms() { # OPEN_ARPA CLOSED_ARPA ('' makes the open one of train + dev text, and leaves the closed one out)
-  python -m hmm prepare-dict "$data/local/lexicon.txt" "$data/dict" --force
+  [ ! -f "$data/local/lexicon.txt" ] || python -m hmm prepare-dict "$data/local/lexicon.txt" "$data/dict" --force
   python -m hmm prepare-lang "$data/dict" "$data/lang" --text "$data/train/text" --force
   python -m hmm train-lm "$data/train/text" "$data/local/dev.arpa.gz" --lang "$data/lang"
   python -m hmm format-lm "$data/lang" "$data/local/dev.arpa.gz" "$data/lang_dev" --force
@@ -76,12 +85,12 @@ prepare_lms() { # OPEN_ARPA CLOSED_ARPA ('' makes the open one of train + dev te
   [ -z "$2" ] || python -m hmm format-lm "$data/lang" "$2" "$data/lang_closed" --force
 }
 
-train_gmm() { # CFG of the clean ladder, CFG of the multi-condition SAT rungs
+train_gmm() { # CFG of the clean ladder ('' for the defaults), CFG of the multi-condition SAT rungs
   local training set
   for training in $trainings; do
     for set in train dev; do combine_copies $set "$training"; done
     if [ "$training" = clean ]; then
-      python -m hmm gmm --data "$data/train_for_clean" --lang "$data/lang" --out "$exp/clean" --config "$1"
+      python -m hmm gmm --data "$data/train_for_clean" --lang "$data/lang" --out "$exp/clean" ${1:+--config "$1"}
       python -m hmm align --data "$data/dev" --lang "$data/lang" --model "$exp/clean/tri3b" --out "$exp/clean/dev_ali"
     else
       share_alignments "$training"
@@ -110,14 +119,20 @@ make_graphs() { # GMM directory
   done
 }
 
+tests_of() { if [ "$1" = open ]; then echo "$tests"; else echo "$tuned"; fi; } # the second language model gets the main conditions
+
+dev_graph_of() { if [ "$1" = open ]; then echo graph_dev; else echo "graph_$1"; fi; } # open: one that lacks dev's own text
+
 decode_gmm() { # TRAINING: lattices and fMLLR transforms of every condition
   local gmm=$exp/$1/tri3b test lm
-  for test in $tuned; do
-    python -m hmm decode-gmm --model "$gmm" --data "$(set_of dev "$test")" --graph "$gmm/graph_dev" --out "$gmm/dev_${test}_open"
-  done
   for lm in $(lms); do
-    for test in $tests; do
-      python -m hmm decode-gmm --model "$gmm" --data "$(set_of test "$test")" --graph "$gmm/graph_$lm" --out "$gmm/decode_${test}_$lm"
+    for test in $tuned; do
+      python -m hmm decode-gmm --model "$gmm" --data "$(set_of dev "$test")" \
+        --graph "$gmm/$(dev_graph_of "$lm")" --out "$gmm/dev_${test}_$lm"
+    done
+    for test in $(tests_of "$lm"); do
+      python -m hmm decode-gmm --model "$gmm" --data "$(set_of test "$test")" \
+        --graph "$gmm/graph_$lm" --out "$gmm/decode_${test}_$lm"
     done
   done
 }
@@ -131,31 +146,33 @@ train_am() { # TRAINING NAME CFG: an acoustic model on fMLLR features and the cl
 }
 
 decode_am() { # TRAINING NAME: with the graph of the clean ladder, whose pdfs the model has
-  local model=$exp/$1/$2 test lm
-  for test in $tuned; do
-    decode_am_set "$1" "$2" "dev_${test}" "$(set_of dev "$test")" dev open
-  done
+  local test lm
+  for test in $tuned; do forward_am "$1" "$2" "dev_$test" "$(set_of dev "$test")"; done
+  for test in $tests; do forward_am "$1" "$2" "decode_$test" "$(set_of test "$test")"; done
   for lm in $(lms); do
-    for test in $tests; do
-      decode_am_set "$1" "$2" "decode_${test}" "$(set_of test "$test")" "$lm" "$lm"
-    done
+    for test in $tuned; do lattices_am "$1" "$2" "dev_$test" "$(dev_graph_of "$lm")" "$lm"; done
+    for test in $(tests_of "$lm"); do lattices_am "$1" "$2" "decode_$test" "graph_$lm" "$lm"; done
   done
 }
 
-decode_am_set() { # TRAINING NAME PREFIX DATA GRAPH LM
-  local model=$exp/$1/$2 transforms=$exp/$1/tri3b/$3_open
-  python -m am forward --model "$model/best.pt" --data "$4" --fmllr "$transforms" --gmm "$exp/$1/tri3b" --out "$model/loglikes_$3"
-  python -m hmm decode --graph "$exp/clean/tri3b/graph_$5" --model "$exp/clean/tri3b/final.mdl" \
-    --loglikes "$model/loglikes_$3/loglikes.scp" --out "$model/$3_$6"
+forward_am() { # TRAINING NAME CONDITION DATA: likelihoods on the fMLLR features of the GMM's own decoding
+  python -m am forward --model "$exp/$1/$2/best.pt" --data "$4" --gmm "$exp/$1/tri3b" \
+    --fmllr "$exp/$1/tri3b/$3_open" --out "$exp/$1/$2/loglikes_$3" --force
+}
+
+lattices_am() { # TRAINING NAME CONDITION GRAPH LM
+  python -m hmm decode --graph "$exp/clean/tri3b/$4" --model "$exp/clean/tri3b/final.mdl" --set acoustic_scale=0.1 \
+    --loglikes "$exp/$1/$2/loglikes_$3/loglikes.scp" --out "$exp/$1/$2/$3_$5"
 }
 
 score_model() { # TRAINING NAME: weight and penalty from dev, errors on test
-  local test lm graph
+  local test lm dev
   for lm in $(lms); do
-    for test in $tests; do
-      graph=$exp/clean/tri3b/graph_$lm
-      python -m am score --decode "$exp/$1/$2/decode_${test}_$lm" --data "$(set_of test "$test")" --graph "$graph" \
-        --dev-decode "$exp/$1/$2/dev_$(tuned_as "$test")_open" --dev-data "$(set_of dev "$(tuned_as "$test")")"
+    for test in $(tests_of "$lm"); do
+      dev=$(tuned_as "$test")
+      python -m am score --decode "$exp/$1/$2/decode_${test}_$lm" --data "$(set_of test "$test")" \
+        --graph "$exp/clean/tri3b/graph_$lm" \
+        --dev-decode "$exp/$1/$2/dev_${dev}_$lm" --dev-data "$(set_of dev "$dev")"
     done
   done
 }

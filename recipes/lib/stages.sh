@@ -9,17 +9,20 @@
 # An option of a recipe that shapes a stage goes into stages_options before the stage.
 
 set -euo pipefail
+# shellcheck source=recipes/lib/setup.sh
+. "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 stages_first=0 stages_last=99 stages_list=false stages_force=false stages_options='' stages_open='' stages_more=''
 stages_command=$0
-recipe=$(basename "$(cd "$(dirname "$0")" && pwd)")
-work=work/$recipe
+recipe_dir=$(cd "$(dirname "$0")" && pwd)
+recipe=$(basename "$recipe_dir")
+work=$SCHOOLYARD_ROOT/work/$recipe
 
 stages_usage() {
   cat <<TEXT
 usage: $stages_command [--stage N] [--stop-stage N] [--list] [--force] [--work DIR]${stages_more:+ $stages_more}
   --stage N       start at stage N            --list    print the stages and stop
   --stop-stage N  stop after stage N          --force   run stages although nothing changed
-  --work DIR      where data/ and exp/ go (default: work/$recipe)
+  --work DIR      where data/ and exp/ go (default: $work)
 TEXT
 }
 
@@ -42,6 +45,8 @@ stages_begin() {
   done
   data=$work/data exp=$work/exp
   $stages_list && return
+  schoolyard_setup
+  export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 LC_ALL=C
   mkdir -p "$exp/log" "$exp/stamps" "$data"
   exec {stages_lock}>"$exp/.lock"
   flock -n "$stages_lock" || stages_fail "$work: another run is at work here" "wait for it, or choose another --work"
@@ -57,6 +62,15 @@ stages_number() {
     '' | *[!0-9]*) stages_wrong "$1 takes a number, got '$2'" ;;
     *) printf '%s' "$2" ;;
   esac
+}
+
+stages_needs() { # OPTION VALUE...: each value must be an existing directory or file
+  $stages_list && return
+  while [ $# -gt 0 ]; do
+    [ -n "$2" ] || stages_wrong "$1 is needed"
+    [ -e "$2" ] || stages_fail "$1 $2: no such file or directory" "check the path"
+    shift 2
+  done
 }
 
 stages_wrong() {

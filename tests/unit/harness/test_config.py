@@ -53,6 +53,7 @@ def test_values_of_the_file_replace_the_defaults_and_overrides_replace_both(tmp_
         ("train:\n  betas: [0.1]\n", r"some.yaml:2: betas takes 2 values, got 1"),
         ("shuffle: true\nshuffle: false\n", r"some.yaml:2: key 'shuffle' is given twice"),
         ("train: [\n", r"some.yaml:2: is not YAML"),
+        ("model: !SIL\n", r"some.yaml:1: '' is not plain YAML\n  mend: quote the value"),
         ("train:\n  warmup: 1.5\n", r"some.yaml:2: warmup must be a whole number, got 1.5"),
     ],
 )
