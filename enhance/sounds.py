@@ -14,6 +14,7 @@ import numpy as np
 
 from harness.errors import AudioError
 from harness.seed import rng_for
+from kaldi_bridge.sound_files import read_sound as bridge_read
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".sph", ".opus", ".mp3")
 
@@ -91,20 +92,11 @@ def noise_files(directory: str | os.PathLike[str]) -> list[Path]:
 
 def read_sound(path: Path, sample_rate: int) -> np.ndarray:
     """A mono recording as float32 [samples] in [-1, 1].  Raises AudioError: unreadable, stereo, another rate, empty."""
-    import soundfile
-
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise AudioError(path, f"cannot be read as audio ({error})", mend="remove or replace this file") from error
-    if rate != sample_rate:
-        raise AudioError(path, f"has {rate} Hz, not {sample_rate}", mend=f"resample it to {sample_rate} Hz")
-    if samples.shape[1] != 1:
-        raise AudioError(path, f"has {samples.shape[1]} channels", mend="extract one channel")
-    if not len(samples):
-        raise AudioError(path, "holds no samples", mend="remove this file")
-    if not np.isfinite(samples).all():
-        raise AudioError(path, "holds samples that are not finite", mend="remove or repair this recording")
+    samples, info = bridge_read(str(path), where=str(path), allow_commands=False)
+    if info.rate != sample_rate:
+        raise AudioError(path, f"has {info.rate} Hz, not {sample_rate}", mend=f"resample it to {sample_rate} Hz")
+    if info.channels != 1:
+        raise AudioError(path, f"has {info.channels} channels", mend="extract one channel")
     return np.ascontiguousarray(samples[:, 0])
 
 

@@ -57,7 +57,7 @@ class Trainer:
         critic = self.objective.critic
         self.critic_optimizer = _optimizer(critic, config) if critic is not None else None
         self.pairs, self.validation = self._data(speech, noise)
-        self.step, self.seconds, self.best = 0, 0.0, math.inf
+        self.step, self.saved, self.seconds, self.best = 0, 0, 0.0, math.inf
         self.started = time.monotonic()
         self.writer = _tensorboard(out) if tensorboard else None
         self.log = get_logger("enhance")
@@ -90,7 +90,7 @@ class Trainer:
                 sums = {}
             if self.step % self.settings.train.validate_every == 0:
                 self._validate_and_save()
-        if self.step % self.settings.train.validate_every:
+        if self.step != self.saved:
             self._validate_and_save()
         return self.out / "best.pt"
 
@@ -189,6 +189,7 @@ class Trainer:
         if self.device.startswith("cuda"):
             state["random_cuda"] = torch.cuda.get_rng_state()
         save_checkpoint(self.out / "last.pt", KIND, state)
+        self.saved = self.step
 
     def _start_or_resume(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
@@ -211,6 +212,7 @@ class Trainer:
             load_weights(self.objective.critic, state["critic"], last)
             self.critic_optimizer.load_state_dict(state["critic_optimizer"])
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.saved = self.step
         torch.set_rng_state(state["random"])
         if self.device.startswith("cuda") and "random_cuda" in state:
             torch.cuda.set_rng_state(state["random_cuda"])

@@ -103,7 +103,7 @@ class SeganPlus(Generator):
         one_way = 16 * sum(STRIDE**level for level in range(levels))  # 15 or 16 taps a side, at each level's rate
         skip = self.config.skip_width // 2 * STRIDE ** (levels - 1) if self.config.skip == "conv" else 0
         frames = math.ceil((2 * one_way + skip) / self.alignment)
-        return frames * self.alignment
+        return int(frames * self.alignment)
 
     def forward(self, noisy: Tensor) -> Tensor:
         """[batch, samples] -> [batch, samples], with fresh latent noise while training."""
