@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
+from torch import nn
 
-from am.models.packing import Packing
+from am.models.torch_recurrent import TorchRecurrent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,19 +28,9 @@ class GRUConfig:
             raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
 
 
-class GRU(nn.Module):
-    """nn.GRU on packed rows."""
+class GRU(TorchRecurrent):
+    """nn.GRU in both directions."""
 
     def __init__(self, input_dim: int, config: GRUConfig) -> None:
-        super().__init__()
-        self.directions = 2 if config.bidirectional else 1
-        self.output_dim = self.directions * config.units
-        between = config.dropout if config.layers > 1 else 0.0
-        self.recurrent = nn.GRU(
-            input_dim, config.units, config.layers, bidirectional=config.bidirectional, dropout=between
-        )
-
-    def forward(self, rows: Tensor, packing: Packing) -> Tensor:
-        """rows: [frames, input_dim], packed.  Returns [frames, output_dim]."""
-        states: Tensor = self.recurrent(PackedSequence(rows, packing.batch_sizes))[0].data
-        return states
+        directions = 2 if config.bidirectional else 1
+        super().__init__(nn.GRU, input_dim, config.layers, config.units, directions, config.dropout)

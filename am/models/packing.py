@@ -107,9 +107,14 @@ class Packing:
         """
         return starts[self.sequence] + self.step
 
+    def reversed_rows(self) -> Tensor:
+        """[frames] packed row of the frame as far from its sequence's end as the row's own is from the start."""
+        length = to_device(torch.tensor(self.lengths), self.step.device)[self.sequence]
+        return self.offsets[length - 1 - self.step] + self.sequence
+
     def neighbour_rows(self, shift: int) -> Tensor:
         """[frames] packed row of the frame `shift` later in the same sequence, its ends repeated."""
-        length = torch.tensor(self.lengths, device=self.step.device)[self.sequence]
+        length = to_device(torch.tensor(self.lengths), self.step.device)[self.sequence]
         step = torch.minimum((self.step + shift).clamp(min=0), length - 1)
         return self.offsets[step] + self.sequence
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from am.config import AcousticConfig
 from am.models import MODELS
+from am.models.gru import GRU, GRUConfig
 from am.models.hybrid import CHECKPOINT_KIND, HybridConfig, HybridModel, hybrid_loss, load_model, model_state
 from am.models.lstm import LSTM, LSTMConfig
 from am.models.mlp import MLP, MLPConfig
@@ -64,13 +66,24 @@ def test_every_model_scores_an_utterance_the_same_alone_and_in_a_batch(name):
     assert torch.allclose(together[1], alone, atol=1e-5)
 
 
-def test_lstm_on_packed_rows_equals_torch_on_one_sequence():
+@pytest.mark.parametrize(
+    ("trunk_class", "config_class", "reference"), [(LSTM, LSTMConfig, nn.LSTM), (GRU, GRUConfig, nn.GRU)]
+)
+def test_baselines_equal_torchs_bidirectional_stacks_on_packed_sequences(trunk_class, config_class, reference):
     torch.manual_seed(0)
-    trunk = LSTM(4, LSTMConfig(layers=2, units=5)).eval()
-    sequences = [torch.randn(n, 4) for n in (6, 3)]
-    rows = trunk(pack(sequences), Packing.of([6, 3]))
-    expected = trunk.recurrent(sequences[1][:, None])[0][:, 0]
-    assert torch.allclose(unpack(rows, Packing.of([6, 3]))[1], expected, atol=1e-6)
+    trunk = trunk_class(4, config_class(layers=2, units=5, dropout=0.0))
+    theirs = reference(4, 5, 2, bidirectional=True)
+    theirs.load_state_dict(
+        {
+            f"{name}_l{number}{'_reverse' * direction}": weight
+            for number, layer in enumerate(trunk.layers)
+            for direction, cell in enumerate(layer)
+            for name, weight in ((full.removesuffix("_l0"), value) for full, value in cell.state_dict().items())
+        }
+    )
+    sequences = [torch.randn(n, 4) for n in (6, 3, 1)]
+    expected = theirs(torch.nn.utils.rnn.pack_sequence(sequences))[0].data
+    assert torch.allclose(trunk(pack(sequences), Packing.of([6, 3, 1])), expected, atol=1e-6)
 
 
 def test_mlp_sees_its_window_and_no_further():
