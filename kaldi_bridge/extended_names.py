@@ -6,6 +6,8 @@ and the caller may refuse commands altogether (a data directory from elsewhere s
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 import re
 import subprocess
@@ -14,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Literal
 
-from harness.errors import ProgramError, SchoolyardError
+from harness.errors import ProgramError, SchoolyardError, TableError
 
 _PLACE = re.compile(r"^(?P<file>.+):(?P<offset>[0-9]+)$")
 _WINDOWS_DRIVE = re.compile(r"^[A-Za-z]:[0-9]*$")
@@ -102,3 +104,25 @@ def open_place(name: str, *, error: type[SchoolyardError], where: str = "") -> I
     except (PermissionError, IsADirectoryError) as refused:
         problem = f"cannot read {path}: {refused.strerror}"
         raise error(where or path, problem, mend="give a readable file") from refused
+
+
+def split_specifier(name: str | os.PathLike[str]) -> tuple[str, str]:
+    """("ark" or "scp", extended file name) of a specifier or a bare path (``*.scp`` is an index, the rest archives)."""
+    text = os.fspath(name).strip()
+    head, colon, rest = text.partition(":")
+    options = head.split(",")
+    if colon and options[0] in ("ark", "scp") and all(len(option) <= 2 for option in options[1:]):
+        return options[0], rest.strip()
+    return ("scp" if text.endswith(".scp") else "ark"), text
+
+
+def open_archive(name: str | os.PathLike[str]) -> IO[bytes]:
+    """A stream over an archive: path, ``*.gz``, or pipe."""
+    _, rest = split_specifier(name)
+    if kind_of(rest) == "pipe":
+        return io.BytesIO(run_pipe(rest, error=TableError, may_be_empty=True))
+    with open_place(rest, error=TableError) as probe:  # says what is missing
+        packed = probe.read(2) == b"\x1f\x8b"
+    if packed:
+        return io.BufferedReader(gzip.open(rest, "rb"), 1 << 20)
+    return open(rest, "rb")

@@ -1,19 +1,17 @@
 """Kaldi's archives (ark) and their indexes (scp): matrices, compressed matrices, vectors, integer vectors.
 
-Matrices go through kaldiio, which only this file imports, compressed ones through our own exact codec; integer vectors
-(alignments) are read here, fast.  A table is
+Matrices go through kaldiio, which only this file imports, compressed ones through our own exact codec (compressed.py);
+integer vectors have a file of their own (int_vectors.py).  A table is
 named by a path (``feats.scp``, ``trans.1``, ``ali.1.gz``) or by a Kaldi specifier (``scp:feats.scp``, ``ark:gunzip -c
 ali.1.gz |``).  Every file written appears only when whole.
 """
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import re
-import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +23,8 @@ from numpy.typing import NDArray
 from harness.atomic import write_whole
 from harness.errors import TableError
 from kaldi_bridge import compressed
-from kaldi_bridge.extended_names import kind_of, open_place, place_of, run_pipe
+from kaldi_bridge.extended_names import kind_of, open_archive, open_place, place_of, run_pipe, split_specifier
+from kaldi_bridge.int_vectors import read_int_vectors, write_int_vectors
 from kaldi_bridge.text_tables import read_text_table, text_lines
 
 Array = NDArray[Any]
@@ -33,16 +32,6 @@ _RANGE = re.compile(r"\[(?P<rows>[0-9:]*)(?:,(?P<cols>[0-9:]*))?\]$")
 
 
 # ---- names
-
-
-def split_specifier(name: str | os.PathLike[str]) -> tuple[str, str]:
-    """("ark" or "scp", extended file name) of a specifier or a bare path (``*.scp`` is an index, the rest archives)."""
-    text = os.fspath(name).strip()
-    head, colon, rest = text.partition(":")
-    options = head.split(",")
-    if colon and options[0] in ("ark", "scp") and all(len(option) <= 2 for option in options[1:]):
-        return options[0], rest.strip()
-    return ("scp" if text.endswith(".scp") else "ark"), text
 
 
 def numbered_files(directory: str | os.PathLike[str], stem: str, suffix: str = "") -> list[Path]:
@@ -58,18 +47,6 @@ def numbered_files(directory: str | os.PathLike[str], stem: str, suffix: str = "
     if sorted(found) != list(range(1, len(found) + 1)):
         raise TableError(directory, f"{stem}.N{suffix}: parts {sorted(found)} have a gap", mend="rerun that stage")
     return [found[number] for number in sorted(found)]
-
-
-def open_archive(name: str | os.PathLike[str]) -> IO[bytes]:
-    """A stream over an archive: path, ``*.gz``, or pipe."""
-    _, rest = split_specifier(name)
-    if kind_of(rest) == "pipe":
-        return io.BytesIO(run_pipe(rest, error=TableError, may_be_empty=True))
-    with open_place(rest, error=TableError) as probe:  # says what is missing
-        packed = probe.read(2) == b"\x1f\x8b"
-    if packed:
-        return io.BufferedReader(gzip.open(rest, "rb"), 1 << 20)
-    return open(rest, "rb")
 
 
 # ---- matrices and vectors
@@ -278,78 +255,6 @@ def _read_key(stream: IO[bytes], where: str) -> str | None:
     if not letter and letters:
         raise TableError(where, f"ends inside the key {bytes(letters)!r}", mend="the archive is truncated: remake it")
     return letters.decode() if letters else None
-
-
-# ---- integer vectors: alignments
-
-
-def read_int_vectors(name: str | os.PathLike[str]) -> dict[str, NDArray[np.int32]]:
-    """All of an archive of integer vectors {key: int32 [n]}: path, .gz or pipe, binary or text."""
-    where = split_specifier(name)[1]
-    try:
-        with open_archive(name) as stream:
-            data = stream.read()
-    except (EOFError, gzip.BadGzipFile, OSError) as error:
-        raise TableError(where, f"cannot be read ({error})", mend="the archive is truncated: remake it") from error
-    start = data.find(b" ")
-    binary = data[start + 1 : start + 3] == b"\0B"
-    return _binary_int_vectors(data, where) if binary else _text_int_vectors(data, where)
-
-
-def _binary_int_vectors(data: bytes, where: str) -> dict[str, NDArray[np.int32]]:
-    """``key \\0B \\4 size (\\4 value)*``, back to back."""
-    element = np.dtype([("size", "i1"), ("value", "<i4")])
-    vectors: dict[str, NDArray[np.int32]] = {}
-    position = 0
-    while position < len(data):
-        blank = data.find(b" ", position)
-        if blank < 0 or data[blank + 1 : blank + 4] != b"\0B\4" or blank + 8 > len(data):
-            raise TableError(where, f"no integer vector at byte {position}", mend="it is truncated or of another kind")
-        key = data[position:blank].decode()
-        (count,) = struct.unpack_from("<i", data, blank + 4)
-        position = blank + 8 + 5 * count
-        if count < 0 or position > len(data):
-            raise TableError(f"{where}: {key}", "the archive ends inside this vector", mend="remake the archive")
-        cells = np.frombuffer(data, element, count, blank + 8)
-        if count and not (cells["size"] == 4).all():
-            raise TableError(f"{where}: {key}", "is no vector of 32-bit integers", mend="give an archive of alignments")
-        vectors[key] = np.ascontiguousarray(cells["value"], np.int32)
-    return vectors
-
-
-def _text_int_vectors(data: bytes, where: str) -> dict[str, NDArray[np.int32]]:
-    vectors: dict[str, NDArray[np.int32]] = {}
-    for number, line in enumerate(data.splitlines(), start=1):
-        key, *values = line.split()
-        try:
-            vectors[key.decode()] = np.array([int(value) for value in values], np.int32)
-        except ValueError as error:
-            raise TableError(f"{where}:{number}", f"expected integers ({error})", mend="give alignments") from error
-    return vectors
-
-
-def write_int_vectors(
-    path: str | os.PathLike[str], items: Mapping[str, Array] | Iterable[tuple[str, Array]], *, text: bool = False
-) -> None:
-    """Write integer vectors as an archive, binary or text, packed if the name ends in .gz; the same bytes each time."""
-    pairs = items.items() if isinstance(items, Mapping) else items
-    with write_whole(path, "wb") as stream:
-        if os.fspath(path).endswith(".gz"):
-            with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0, compresslevel=6) as packed:
-                _put_int_vectors(packed, pairs, text)
-        else:
-            _put_int_vectors(stream, pairs, text)
-
-
-def _put_int_vectors(stream: Any, pairs: Iterable[tuple[str, Array]], text: bool) -> None:
-    for key, values in pairs:
-        array = np.asarray(values)
-        if text:
-            stream.write(f"{key} {' '.join(map(str, array.tolist()))} \n".encode())
-            continue
-        cells = np.empty(len(array), np.dtype([("size", "i1"), ("value", "<i4")]))
-        cells["size"], cells["value"] = 4, array
-        stream.write(key.encode() + b" \0B\4" + struct.pack("<i", len(array)) + cells.tobytes())
 
 
 # ---- text tables of numbers

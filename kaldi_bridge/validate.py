@@ -134,7 +134,7 @@ class _Judge:
         for number, _, _, line in text.rows:
             yield from _odd_characters(text.at(number), line, self.options.printable)
             for word in ILLEGAL_WORDS:
-                if re.search(rf"(?<![A-Za-z0-9_]){re.escape(word)}(?![A-Za-z0-9_])", line):
+                if word in line and re.search(rf"(?<![A-Za-z0-9_]){re.escape(word)}(?![A-Za-z0-9_])", line):
                     yield Problem(
                         text.at(number), f"holds the symbol {word}, which means itself to the decoder", "remove it"
                     )
@@ -315,6 +315,8 @@ def _speaker_order(utt2spk: _Table) -> Iterator[Problem]:
 
 
 def _odd_characters(where: str, line: str, printable: bool) -> Iterator[Problem]:
+    if line.replace("\t", " ").isprintable() and line.isascii():
+        return
     for letter in line:
         if letter in " \t" or (letter.isascii() and letter.isprintable()):
             continue

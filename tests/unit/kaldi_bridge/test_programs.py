@@ -54,6 +54,6 @@ def test_scripts_of_a_real_kaldi_run_in_a_workspace(kaldi_root, tmp_path):
     assert kaldi_workspace(workspace, kaldi_root) == workspace
     (workspace / "utt2spk").write_text("a-1 a\na-2 a\n")
     assert run_kaldi("utils/utt2spk_to_spk2utt.pl utt2spk", cwd=workspace) == b"a a-1 a-2\n"
-    assert run_kaldi(". ./path.sh; copy-feats --help 2>&1 | head -n 2", cwd=workspace, root=kaldi_root)
+    assert b"Copy features" in run_kaldi(". ./path.sh; copy-feats --help 2>&1", cwd=workspace, root=kaldi_root)
     with pytest.raises(ProgramError, match="no such directory"):
         run_kaldi("utils/validate_data_dir.sh nowhere", cwd=workspace)
