@@ -8,6 +8,7 @@ recording is an utterance.  Reference: http://kaldi-asr.org/doc/data_prep.html.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -288,7 +289,7 @@ def _carry_other_files(old: Path, new: Path) -> None:
     """Keep what is no table of ours: conf/, log/, .backup/, stm, notes."""
     for entry in old.iterdir():
         if entry.is_dir():
-            if not entry.name.startswith("split"):  # stale as soon as the tables change
+            if not re.fullmatch(r"split[0-9]+(utt)?", entry.name):  # stale as soon as the tables change
                 shutil.copytree(entry, new / entry.name, symlinks=True, copy_function=_link)
         elif not (key_kind(entry.name) or entry.name == "spk2utt" or entry.name in SINGLE_VALUES):
             _link(entry, new / entry.name)

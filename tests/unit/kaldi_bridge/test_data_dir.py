@@ -45,11 +45,13 @@ def test_writing_again_keeps_other_files_and_drops_stale_tables(make_data):
     (data.path / "conf" / "mfcc.conf").write_text("--use-energy=false\n")
     (data.path / "notes").write_text("ours\n")
     (data.path / "split2").mkdir()
+    (data.path / "split_notes").mkdir()
     data.without("spk2gender").write()
     assert (data.path / "conf" / "mfcc.conf").exists()
     assert (data.path / "notes").exists()
     assert not (data.path / "spk2gender").exists()
     assert not (data.path / "split2").exists()
+    assert (data.path / "split_notes").exists()
     with pytest.raises(DiskError, match="already exists"):
         data.write(force=False)
 

@@ -253,6 +253,21 @@ def test_a_full_disk_is_told_and_the_directory_stays_as_it_was(make_data, tmp_pa
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_run_killed_before_its_index_is_written_leaves_no_wrong_index_and_can_be_repeated(
+    make_data, tmp_path, monkeypatch
+):
+    data = make_data()
+    make_features(data.path, FeatureConfig(), tmp_path / "whole", jobs=1)
+    make_features(data.path, FeatureConfig(num_ceps=10), tmp_path / "out", jobs=1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("kaldi_bridge.features._install", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        make_features(data.path, FeatureConfig(), tmp_path / "out", jobs=1)
+    assert not (data.path / "feats.scp").exists()
+    make_features(data.path, FeatureConfig(), tmp_path / "out", jobs=1)
+    name = "raw_mfcc_train.1.ark"
+    assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
 @pytest.mark.kaldi
 def test_kaldi_reads_our_features_and_its_steps_go_on_from_them(make_data, tmp_path, kaldi_root):
     data = make_data()
