@@ -1,6 +1,6 @@
 """Stamps of finished recipe stages: a stage is skipped while its inputs, its commands and its outputs stand.
 
-Used by recipes/lib/stages.sh: ``python -m harness.stamp check|done|lock``.  A stamp holds a fingerprint of every input,
+Used by recipes/lib/stages.sh: ``python -m harness.stamp check|finish|lock``.  A stamp holds a fingerprint of each input,
 taken when the stage began, and of the stage's text: its commands in the recipe, the shell functions that they call, and
 the options the recipe names.  A Kaldi data directory counts by its tables and its audio, not by features made from it:
 a stage that reads features names feats.scp.
@@ -73,8 +73,8 @@ def _when(file: Path) -> bytes:
 def stage_text(script: Path, line: int, libraries: Iterable[Path]) -> str:
     """The commands of the stage that begins at ``line`` (1 is the first) of a recipe, and the functions they call.
 
-    The block ends with the ``fi`` that stands as far in as its ``if``.  Functions are those of the libraries, written as
-    ``name() {`` ... ``}`` with both at the line's start, or on one line.  Comment lines and indentation do not count.
+    The block ends with the ``fi`` that stands as far in as its ``if``.  Functions are those of the libraries, written
+    as ``name() {`` ... ``}`` with both at the line's start, or on one line.  Comments and indentation do not count.
     """
     lines = script.read_text(encoding="utf-8").splitlines()
     start = next((n for n in range(line - 1, -1, -1) if re.match(r"\s*if stage\b", lines[n])), line - 1)
@@ -108,19 +108,19 @@ def check(
 ) -> str | None:
     """None if the stage has run on exactly these inputs and this text and its outputs exist; otherwise why not.
 
-    Writes what it saw beside the stamp, for ``done``.  writers: output -> stage, of the stages before.  Raises StageError
-    for an input that does not exist.
+    Writes what it saw beside the stamp, for ``finish``.  writers: output -> stage, of the stages before.  Raises
+    StageError for an input that does not exist.
     """
     for path in inputs:
         if not path.exists():
             raise StageError(path, "is an input of this stage and does not exist", mend=_mend_for(path, writers))
-    seen = {"text": hashlib.sha256(text.encode()).hexdigest(), "inputs": {str(p): fingerprint(p) for p in inputs}}
+    now, digest = {str(path): fingerprint(path) for path in inputs}, hashlib.sha256(text.encode()).hexdigest()
     with write_whole(_pending(stamp)) as stream:
-        json.dump(seen, stream, indent=1)
+        json.dump({"text": digest, "inputs": now}, stream, indent=1)
     try:
         before = json.loads(stamp.read_text(encoding="utf-8"))
-        changed = sorted(path for path in seen["inputs"] if before["inputs"].get(path) != seen["inputs"][path])
-        same_text = before["text"] == seen["text"]
+        changed = sorted(path for path in now if before["inputs"].get(path) != now[path])
+        same_text = before["text"] == digest
     except (FileNotFoundError, ValueError, KeyError, AttributeError):
         return "not finished before"
     if changed:
@@ -131,7 +131,7 @@ def check(
     return f"gone: {', '.join(gone)}" if gone else None
 
 
-def done(stamp: Path, title: str, seconds: float, outputs: Sequence[Path]) -> None:
+def finish(stamp: Path, title: str, seconds: float, outputs: Sequence[Path]) -> None:
     """Stamp a stage that has just ended well; an output that it did not make raises StageError."""
     for path in outputs:
         if not path.exists():
@@ -157,7 +157,7 @@ def _mend_for(path: Path, writers: Mapping[str, str]) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m harness.stamp", description="Stamps of recipe stages.")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb in ("check", "done"):
+    for verb in ("check", "finish"):
         sub = verbs.add_parser(verb)
         sub.add_argument("--stamp", type=Path, required=True)
         sub.add_argument("--in", dest="inputs", type=Path, action="append", default=[])
@@ -178,15 +178,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """check: 0 if the stage may be skipped, 3 (and the reason) if it is to run; done; lock."""
+    """check: 0 if the stage may be skipped, 3 (and the reason) if it is to run; finish; lock."""
     given: Any = _parser().parse_args(arguments)
     if given.verb == "lock":
         from harness.work_lock import take_lock
 
         take_lock(given.fd, given.file, given.owner, given.group)
         return FRESH
-    if given.verb == "done":
-        done(given.stamp, given.title, given.seconds, given.outputs)
+    if given.verb == "finish":
+        finish(given.stamp, given.title, given.seconds, given.outputs)
         return FRESH
     text = stage_text(given.script, given.line, given.library) if given.script else ""
     writers = dict(reversed(writer.split("=", 1)) for writer in given.writer)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from harness.errors import StageError
 
+SETTLED = 1.0  # seconds after which the lock file's text surely belongs to the one who holds the lock
 PATIENCE = 20.0  # seconds for the remains of a killed run to end
 
 

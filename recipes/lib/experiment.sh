@@ -5,6 +5,7 @@
 # originals with the condition before them (noisy-..., enhanced-...) and share the alignments of the clean originals.
 # Tests: clean, noisy, enhanced, mixed (enhanced with observation adding), clean_enhanced.
 
+stages_libraries+=("${BASH_SOURCE[0]}")
 trainings="clean multi multi_enhanced"
 tests="clean noisy enhanced mixed clean_enhanced"
 tuned="clean noisy enhanced" # conditions of dev; mixed takes the weight of enhanced, clean_enhanced that of clean

@@ -1,18 +1,24 @@
 # shellcheck shell=bash
-# sourced by every recipe: numbered stages that are skipped while their inputs, options and outputs stand.
+# sourced by every recipe: numbered stages that are skipped while their inputs, commands and outputs stand.
 #
 #   . "$(dirname "$0")/../lib/stages.sh"; stages_begin "$@"      # reads --stage --stop-stage --list --force --work
 #   if stage 3 "denoise every set" --in "$data/test_noisy" --out "$data/test_enhanced"; then
 #     ...commands; the first that fails ends the recipe, with the stage, its log and the command that reruns it
 #   fi
 #   stages_end
-# An option of a recipe that shapes a stage goes into stages_options before the stage.
+# What a stage is made of is its block, the functions of stages_libraries that it calls, and the text in stages_options:
+# an option of the recipe that shapes a stage goes there before the stage.  Stamps: harness/stamp.py.
 
 set -euo pipefail
+if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
+  printf 'ERROR bash %s is too old\n  mend: run the recipe with bash 4.4 or newer\n' "$BASH_VERSION" >&2
+  exit 1
+fi
 # shellcheck source=recipes/lib/setup.sh
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
-stages_first=0 stages_last=99 stages_list=false stages_force=false stages_options='' stages_open='' stages_more=''
-stages_command=$0
+stages_first=0 stages_last=99 stages_list=false stages_force=false stages_options='' stages_more='' stages_open=''
+stages_libraries=() stages_given=() stages_writers=()
+stages_command=${STAGES_COMMAND:-$0}
 recipe_dir=$(cd "$(dirname "$0")" && pwd)
 recipe=$(basename "$recipe_dir")
 work=$SCHOOLYARD_ROOT/work/$recipe
@@ -22,12 +28,14 @@ stages_usage() {
 usage: $stages_command [--stage N] [--stop-stage N] [--list] [--force] [--work DIR]${stages_more:+ $stages_more}
   --stage N       start at stage N            --list    print the stages and stop
   --stop-stage N  stop after stage N          --force   run stages although nothing changed
-  --work DIR      where data/ and exp/ go (default: $work)
+  --work DIR      where data/ and exp/ go (default: work/$recipe)
 TEXT
+  [ -z "${STAGES_COMMAND:-}" ] || echo "recipes: $(cd "$SCHOOLYARD_ROOT/recipes" && dirname -- */run.sh | paste -sd ' ')"
 }
 
 # Calls recipe_option NAME VALUE for words that are not its own; that returns 1 for an unknown one.
 stages_begin() {
+  local words=("$@")
   while [ $# -gt 0 ]; do
     case $1 in
       --list) stages_list=true && shift && continue ;;
@@ -36,23 +44,48 @@ stages_begin() {
     esac
     [ $# -ge 2 ] || stages_wrong "$1 needs a value, or is no option"
     case $1 in
-      --stage) stages_first=$(stages_number "$1" "$2") ;;
-      --stop-stage) stages_last=$(stages_number "$1" "$2") ;;
+      --stage) stages_first=$(stages_number "$1" "$2") || exit 2 ;;
+      --stop-stage) stages_last=$(stages_number "$1" "$2") || exit 2 ;;
       --work) work=$2 ;;
       *) recipe_option "$1" "$2" || stages_wrong "unknown option $1" ;;
     esac
+    [ "$1" = --stage ] || stages_given+=("$1" "$2")
     shift 2
   done
-  data=$work/data exp=$work/exp
-  $stages_list && return
+  stages_total=$(grep -oE '^ *if stage [0-9]+' "$0" | grep -oE '[0-9]+' | tail -n 1)
+  if $stages_list; then
+    data=$work/data exp=$work/exp
+    return
+  fi
+  [ "${STAGES_SUPERVISOR:-}" = "$PPID" ] || stages_supervise "${words[@]}"
   schoolyard_setup
-  export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 LC_ALL=C
+  export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 LC_ALL=C PYTHONUNBUFFERED=1
+  mkdir -p "$work" || stages_fail "$work cannot be made" "choose another --work"
+  work=$(cd "$work" && pwd)
+  data=$work/data exp=$work/exp
   mkdir -p "$exp/log" "$exp/stamps" "$data"
-  exec {stages_lock}>"$exp/.lock"
-  flock -n "$stages_lock" || stages_fail "$work: another run is at work here" "wait for it, or choose another --work"
-  trap 'stages_trap $?' EXIT
+  exec {stages_lock}>>"$exp/.lock"
+  python -m harness.stamp lock --fd "$stages_lock" --file "$exp/.lock" --owner "$PPID" --group "$$" || exit 1
+  trap 'stages_trap $? $LINENO' EXIT
   trap 'exit 130' INT
-  trap 'exit 143' TERM
+  trap 'exit 143' TERM HUP
+}
+
+# Runs the recipe again as a process group of its own, so that Ctrl-C, kill and hang-up reach all that it has started.
+stages_supervise() {
+  local child code=0 sent=''
+  set -m
+  STAGES_SUPERVISOR=$$ bash "$0" "$@" </dev/null &
+  child=$!
+  set +m
+  # the first signal asks, the second ends
+  trap 'kill -"${sent:-INT}" -- "-$child" 2>/dev/null; sent=KILL' INT
+  trap 'kill -"${sent:-TERM}" -- "-$child" 2>/dev/null; sent=KILL' TERM HUP
+  while kill -0 "$child" 2>/dev/null; do
+    code=0
+    wait "$child" || code=$?
+  done
+  exit "$code"
 }
 
 recipe_option() { return 1; }
@@ -86,56 +119,67 @@ stages_fail() {
 
 # stage N TITLE [--in PATH]... [--out PATH]...: true if the stage is to run now
 stage() {
-  stages_close
-  local number=$1 title=$2 code=0
+  stages_close || exit 1
+  local code=0 reason
+  stages_number=$1 stages_title=$2
   shift 2
+  stages_paths=("$@") stages_stamp=$exp/stamps/stage$stages_number.json stages_log=$exp/log/stage$stages_number.log
   if $stages_list; then
-    printf '%3d  %s\n' "$number" "$title"
+    printf '%3d  %s\n' "$stages_number" "$stages_title"
+    stages_say
     return 1
   fi
-  [ "$number" -ge "$stages_first" ] && [ "$number" -le "$stages_last" ] || return 1
-  stages_stamp=$exp/stamps/stage$number.json
-  python -m harness.stamp check "$stages_stamp" "$stages_options" "$@" || code=$?
-  stages_number_now=$number stages_title=$title stages_paths=("$@") stages_log=$exp/log/stage$number.log
+  local earlier=("${stages_writers[@]}")
+  stages_remember "$@"
+  ((stages_number >= stages_first && stages_number <= stages_last)) || return 1
+  reason=$(python -m harness.stamp check --stamp "$stages_stamp" --script "$0" --line "${BASH_LINENO[0]}" \
+    --options "$stages_options" "${stages_libraries[@]/#/--library=}" "${earlier[@]}" "$@") || code=$?
   case $code in
     0)
-      $stages_force || {
-        echo "[stage $number] $title: nothing changed, skipped"
+      if ! $stages_force; then
+        echo "[stage $stages_number/$stages_total] $stages_title: nothing changed, skipped"
         return 1
-      }
+      fi
       ;;
-    3) ;;
-    *) exit 1 ;;
+    3) [ ! -f "$stages_stamp" ] || echo "[stage $stages_number/$stages_total] runs again; $reason" ;;
+    *)
+      printf 'ERROR stage %s (%s) cannot start\n' "$stages_number" "$stages_title" >&2
+      exit 1
+      ;;
   esac
   rm -f "$stages_stamp"
   stages_open=yes stages_started=$SECONDS
-  echo "[stage $number] $title"
-  stages_say "$@"
+  echo "[stage $stages_number/$stages_total] $stages_title"
+  stages_say
   exec {stages_out}>&1 {stages_err}>&2
-  exec > >(tee "$stages_log") 2>&1
+  exec > >(trap '' INT TERM HUP && exec tee "$stages_log") 2>&1
   stages_tee=$!
 }
 
-stages_say() {
-  local reads=() writes=()
+stages_remember() { # who writes what, for the mend of a missing input
   while [ $# -gt 0 ]; do
-    case $1 in
-      --in) reads+=("$2") ;;
-      --out) writes+=("$2") ;;
-    esac
+    [ "$1" != --out ] || stages_writers+=("--writer=$stages_number=$2")
     shift 2
   done
-  echo "  reads: ${reads[*]:-nothing}"
-  echo "  writes: ${writes[*]:-nothing}"
+}
+
+stages_say() {
+  local index verb
+  for ((index = 0; index + 1 < ${#stages_paths[@]}; index += 2)); do
+    verb=reads
+    [ "${stages_paths[index]}" = --in ] || verb=writes
+    printf '     %-6s %s\n' "$verb" "${stages_paths[index + 1]#"$PWD"/}"
+  done
 }
 
 stages_close() {
   [ -n "$stages_open" ] || return 0
   stages_restore_output
   local seconds=$((SECONDS - stages_started))
-  python -m harness.stamp write "$stages_stamp" "$stages_options" "$stages_number_now" "$stages_title" "$seconds" "${stages_paths[@]}"
+  python -m harness.stamp finish --stamp "$stages_stamp" --title "$stages_title" --seconds "$seconds" \
+    "${stages_paths[@]}" || return 1
   stages_open=''
-  echo "[stage $stages_number_now] done in $seconds s"
+  echo "[stage $stages_number/$stages_total] done in $((seconds / 60)) min $((seconds % 60)) s"
 }
 
 stages_restore_output() {
@@ -147,18 +191,26 @@ stages_restore_output() {
 }
 
 stages_end() {
-  stages_close
-  $stages_list || echo "$recipe: finished, work in $work"
+  stages_close || exit 1
+  $stages_list || echo "$recipe: finished in $((SECONDS / 60)) min $((SECONDS % 60)) s, work in $work"
 }
 
-stages_trap() {
-  local code=$1
-  trap - EXIT INT TERM
-  [ "$code" = 0 ] && return
+stages_trap() { # EXIT_CODE LINE
+  trap - EXIT
+  trap '' INT TERM HUP
+  [ "$1" = 0 ] && return
   if [ -n "$stages_open" ]; then
     stages_restore_output
-    printf 'ERROR stage %s (%s) failed with exit code %s\n  log: %s\n  mend: rerun with  %s --work %s --stage %s\n' \
-      "$stages_number_now" "$stages_title" "$code" "$stages_log" "$stages_command" "$work" "$stages_number_now" >&2
+    local how="failed with exit code $1 at $0:$2"
+    case $1 in 130 | 143) how="was interrupted" ;; esac
+    printf 'ERROR stage %s (%s) %s\n  log: %s\n  mend: see the lines above, then rerun with  %s\n' \
+      "$stages_number" "$stages_title" "$how" "$stages_log" "$(stages_rerun)" >&2
   fi
-  exit "$code"
+  exit "$1"
+}
+
+stages_rerun() {
+  printf '%s' "$stages_command"
+  [ ${#stages_given[@]} -eq 0 ] || printf ' %q' "${stages_given[@]}"
+  printf ' --stage %s' "$stages_number"
 }
