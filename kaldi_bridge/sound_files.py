@@ -133,6 +133,8 @@ def _check_size(stream: IO[bytes], where: str) -> None:
         promised, there = _wav_data(stream, size)
     elif head[:7] == b"NIST_1A":
         promised, there = _sphere_data(stream, size)
+    elif head[:4] == b"OggS" and not _ogg_ends(stream, size):
+        raise AudioError(where, "is truncated: its last Ogg page is missing", mend="copy the file again from its source")
     stream.seek(0)
     if promised > there:
         problem = f"is truncated: its header promises {promised} bytes of samples, {there} are there"
@@ -157,6 +159,14 @@ def _data_chunk(stream: IO[bytes], size: int) -> tuple[int, int]:
             return position + 8, length
         position += 8 + length + length % 2
     return 0, 0
+
+
+def _ogg_ends(stream: IO[bytes], size: int) -> bool:
+    """Whether the last page is marked as the last (a page has at most 65307 bytes)."""
+    stream.seek(max(0, size - 65307))
+    tail = stream.read()
+    page = tail.rfind(b"OggS")
+    return page >= 0 and page + 5 < len(tail) and bool(tail[page + 5] & 4)
 
 
 def _sphere_data(stream: IO[bytes], size: int) -> tuple[int, int]:

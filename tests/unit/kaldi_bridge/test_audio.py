@@ -106,6 +106,9 @@ def damaged(clip: np.ndarray, kind: str) -> bytes:
     if kind == "sphere":
         soundfile.write(stream, wrong, RATE, format="NIST", subtype="PCM_16")
         return stream.getvalue()[:5000]
+    if kind == "ogg":
+        soundfile.write(stream, np.tile(wrong, 20), RATE, format="OGG")
+        return stream.getvalue()[:-5000]
     if kind == "flac":
         soundfile.write(stream, wrong, RATE, format="FLAC")
         return stream.getvalue()[:5000]
@@ -124,6 +127,7 @@ def damaged(clip: np.ndarray, kind: str) -> bytes:
         ("header only", r"is truncated"),
         ("sphere", r"is truncated: its header promises 16000 bytes"),
         ("flac", r"breaks off|truncated|damaged"),
+        ("ogg", r"is truncated: its last Ogg page is missing"),
         ("nan", r"holds NaN or infinity, first at sample 100"),
         ("infinite", r"holds NaN or infinity, first at sample 100"),
     ],
