@@ -134,7 +134,7 @@ def _check_size(stream: IO[bytes], where: str) -> None:
     elif head[:7] == b"NIST_1A":
         promised, there = _sphere_data(stream, size)
     elif head[:4] == b"OggS" and not _ogg_ends(stream, size):
-        raise AudioError(where, "is truncated: its last Ogg page is missing", mend="copy the file again from its source")
+        raise AudioError(where, "is truncated: the last Ogg page is missing", mend="copy the file again")
     stream.seek(0)
     if promised > there:
         problem = f"is truncated: its header promises {promised} bytes of samples, {there} are there"

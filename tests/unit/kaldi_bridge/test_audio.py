@@ -127,7 +127,7 @@ def damaged(clip: np.ndarray, kind: str) -> bytes:
         ("header only", r"is truncated"),
         ("sphere", r"is truncated: its header promises 16000 bytes"),
         ("flac", r"breaks off|truncated|damaged"),
-        ("ogg", r"is truncated: its last Ogg page is missing"),
+        ("ogg", r"is truncated: the last Ogg page is missing"),
         ("nan", r"holds NaN or infinity, first at sample 100"),
         ("infinite", r"holds NaN or infinity, first at sample 100"),
     ],
