@@ -22,8 +22,6 @@ def train(
     force: Annotated[bool, typer.Option(help="start anew where a run with other settings stands")] = False,
 ) -> None:
     """Train a generator (and its critic) on clean speech mixed with noise as it goes."""
-    import shutil
-
     import torch
 
     from enhance.settings import load_settings
@@ -40,8 +38,9 @@ def train(
     get_logger("enhance").info(
         "%d utterances (%.1f min), %d noises (%.1f min)", len(speech.names), minutes[0], len(noises.names), minutes[1]
     )
-    if force and out.exists():
-        shutil.rmtree(out)
+    if force:
+        for name in ("last.pt", "best.pt", "metrics.jsonl", "config.yaml"):
+            (out / name).unlink(missing_ok=True)
     trainer = Trainer(
         settings, speech, noises, out, device=pick_device(device), max_minutes=max_minutes, tensorboard=tensorboard
     )
