@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -39,7 +39,7 @@ def progress(items: Iterable[Item], *, total: int | None = None, label: str, uni
     A terminal gets one line that is rewritten; a file gets a line every ten seconds and one at the end.
     """
     if total is None:
-        total = len(items) if hasattr(items, "__len__") else 0
+        total = len(items) if isinstance(items, Sized) else 0
     live = sys.stderr.isatty()
     start = last = time.monotonic()
     count = 0
