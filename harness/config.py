@@ -70,7 +70,8 @@ def to_plain(config: Any) -> Any:
 def from_plain(cls: type[Config], values: dict[str, Any], source: str) -> Config:
     """Build ``cls`` from what ``to_plain`` gave (a checkpoint's config); ``source`` is named in errors."""
     node = yaml.compose(yaml.safe_dump(values, sort_keys=False))
-    return typing.cast(Config, _build(cls, _mapping(_Value(node, source)) if values else {}, source))
+    assert node is not None  # safe_dump of a dict is a mapping
+    return typing.cast(Config, _build(cls, _mapping(_Value(node, source)), source))
 
 
 def _compose(path: Path) -> yaml.Node:
