@@ -47,13 +47,17 @@ def lattice_best_path(
     lm_weight: Annotated[float, typer.Option("--lm-weight", help="language model weight")] = 12.0,
     penalty: Annotated[float, typer.Option("--penalty", help="word insertion penalty")] = 0.0,
     alignments: Annotated[bool, typer.Option("--alignments", help="print transition ids instead of words")] = False,
+    confidences: Annotated[bool, typer.Option("--confidences", help="print each word's posterior behind it")] = False,
 ) -> None:
     """Print the best path of each lattice, as Kaldi's text tables."""
-    from harness.errors import DecodeError
+    from harness.errors import ConfigError, DecodeError
+    from hmm.confidence import word_confidences
     from hmm.lattice import best_path
     from kaldi_bridge.lattices import read_decode_dir, read_lattices
     from kaldi_bridge.text_tables import read_text_table
 
+    if alignments and confidences:
+        raise ConfigError("--confidences", "only words have confidences", mend="leave --alignments away")
     names: dict[str, str] = {}
     if words is not None:
         table = read_text_table(words / "words.txt" if words.is_dir() else words)
@@ -68,4 +72,9 @@ def lattice_best_path(
                 problem = f"the lattice holds word {unknown[0]}, which {words} lacks"
                 raise DecodeError(utterance, problem, mend="give the words.txt of the graph that was decoded")
             fields = [names[number] for number in fields]
+        if confidences:
+            sure = word_confidences(
+                lattice, lm_weight=lm_weight, word_ins_penalty=penalty, utterance=utterance
+            )
+            fields = [f"{word} {value:.3f}" for word, value in zip(fields, sure, strict=True)]
         sys.stdout.write(" ".join([utterance, *fields]) + "\n")
