@@ -274,7 +274,7 @@ def check_failures(where: str, result: Alignments, max_failed: float) -> None:
     if len(result.failed) > max_failed * total:
         first = "; ".join(f"{utt}: {why}" for utt, why in list(result.failed.items())[:3])
         problem = f"{len(result.failed)} of {total} utterances have no alignment ({first})"
-        raise AlignmentError(where, problem, mend="check their text, or align with a wider --retry-beam")
+        raise AlignmentError(where, problem, mend="check their text, or align with a wider retry_beam (--set)")
 
 
 def equal_alignment(graph: FstArrays, frames: int, seed: int, utt: str, *, tries: int = 10) -> np.ndarray | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.errors import AlignmentError
 from harness.log import get_logger
 from hmm.align import AlignConfig, Alignments, check_failures, map_threads
 from hmm.alignment_dir import GmmDir, carry_model, read_alignments, speaker_parts, write_alignments, write_transforms
@@ -102,6 +103,9 @@ def transforms_from_alignments(
             return np.eye(system.am.dim, system.am.dim + 1)
         frames = np.concatenate([feats.unadapted(utt) for utt in known])
         ids = np.concatenate([alignments[utt] for utt in known])
+        if len(ids) != len(frames):
+            problem = f"alignments of {len(ids)} frames for {len(frames)} frames of features"
+            raise AlignmentError(f"utterances {known[0]} ... {known[-1]}", problem, mend="align these features again")
         stats = accumulate_fmllr(
             system.am, frames, system.tm.id2pdf[ids], weights[ids], posterior_model=system.alimdl or system.am
         )

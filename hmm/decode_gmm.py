@@ -41,6 +41,7 @@ class DecodeGmmConfig:
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     first_beam: float = 10.0  # of the speaker-independent pass
     first_max_active: int = 2000
+    refine_beam: float = 4.0  # of the lattices whose posteriors refine the transform
     fmllr: FmllrConfig = field(default_factory=lambda: FmllrConfig(silence_weight=0.01))
     adapt: bool = True  # False: speaker-independent, with final.alimdl where the model is speaker-adaptive
     max_failed: float = 0.05  # share of utterances without lattice above which decoding fails
@@ -156,10 +157,10 @@ def decode_speaker(system: System, speaker: str, feats: SpeakerFeatures, config:
     fast = replace(config.decode, beam=config.first_beam, max_active=config.first_max_active)
     assert model.alimdl is not None
     first, _ = _pass(system, model.alimdl, unadapted, fast)
-    before = _transform(system, first, unadapted, config, posterior_model=model.alimdl)
+    before = _transform(system, first, unadapted, config, fast.lattice_beam, posterior_model=model.alimdl)
     adapted = {utt: apply_transform(matrix, before) for utt, matrix in unadapted.items()}
     lattices, problems = _pass(system, model.am, adapted, config.decode)
-    after = compose(_transform(system, lattices, adapted, config), before)
+    after = compose(_transform(system, lattices, adapted, config, config.refine_beam), before)
     compact = {}
     for utt, lattice in lattices.items():
         loglikes = log_likelihoods(model.am, apply_transform(unadapted[utt], after))
@@ -181,13 +182,15 @@ def _pass(
 
 
 def _transform(
-    system: System, lattices: dict[str, Lattice], feats: dict[str, np.ndarray], config: DecodeGmmConfig, *,
+    system: System, lattices: dict[str, Lattice], feats: dict[str, np.ndarray], config: DecodeGmmConfig, beam: float, *,
     posterior_model: AmDiagGmm | None = None,
 ) -> np.ndarray:  # fmt: skip
     """fMLLR [dim, dim + 1] from the posteriors of one speaker's lattices."""
     stats = FmllrStats.zeros(system.model.am.dim)
     for utt, lattice in lattices.items():
-        found = frame_posteriors(lattice, acoustic_scale=config.decode.acoustic_scale, utterance=utt)
+        scale = config.decode.acoustic_scale
+        compact = determinize(lattice, beam=beam, acoustic_scale=scale, utterance=utt)
+        found = frame_posteriors(compact, acoustic_scale=scale, utterance=utt)
         weights = found.weights * np.where(system.silence[found.transition_ids], config.fmllr.silence_weight, 1.0)
         pdfs = system.model.tm.id2pdf[found.transition_ids]
         stats += accumulate_fmllr(

@@ -1,7 +1,7 @@
 """fMLLR (constrained MLLR): one affine transform of the features per speaker that fits the speaker to the model.
 
 Gales 1998, "Maximum likelihood linear transformations for HMM-based speech recognition", section 2.2: the auxiliary
-function beta log|A| + tr(W K') - 1/2 sum_i w_i G_i w_i' is climbed row by row (gmm-est-fmllr, 20 sweeps, at least 500
+function beta log|A| + tr(W K') - 1/2 sum_i w_i G_i w_i' is climbed row by row (gmm-est-fmllr, 40 sweeps, at least 500
 frames).  The inverse that a row needs is kept up to date by Sherman and Morrison's formula instead of inverting anew.
 """
 
@@ -22,7 +22,7 @@ BLOCK = 1024  # frames whose products are summed in float32 before they go to fl
 class FmllrConfig:
     """Defaults of gmm-est-fmllr."""
 
-    sweeps: int = 20
+    sweeps: int = 40
     min_frames: float = 500.0  # speakers with less speech keep the unit transform
     silence_weight: float = 0.0  # of silence frames; Kaldi's decoding scripts use 0.01
 

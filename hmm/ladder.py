@@ -18,7 +18,7 @@ import numpy as np
 from harness.errors import AlignmentError, ConfigError
 from harness.log import get_logger
 from hmm.align import equal_alignment, map_threads
-from hmm.align_data import align, align_fmllr
+from hmm.align_data import align, align_fmllr, transforms_from_alignments
 from hmm.alignment_dir import GmmDir, speaker_parts, write_alignments, write_gmm_dir, write_transforms
 from hmm.fmllr import FmllrConfig
 from hmm.gmm import UpdateConfig, single_gaussians, transform_means, update
@@ -172,11 +172,10 @@ def train_sat(
         feats = SpeakerFeatures.read(corpus, previous.recipe)
         start = previous.transforms()
         if not set(feats.speakers()) <= set(start):
-            before = Trainer(str(out), previous.tm, previous.am, previous.tree, feats, {}, previous.alignments(),
-                             language, jobs)  # fmt: skip
-            check_lengths(before)
-            start, gain = before.speaker_transforms(config.fmllr)
-            log.info("%s: first fMLLR gains %.4f per frame", out, gain)
+            log.info("%s: estimates the speakers' first fMLLR transforms with %s", out, previous.path)
+            start = transforms_from_alignments(
+                previous, feats, previous.alignments(), language, config.fmllr, jobs=jobs
+            )
         feats = feats.with_transforms(start)
         trainer = _triphone_trainer(str(out), corpus, language, previous, feats, config, jobs)
         _iterate(trainer, config, lambda iteration: _fmllr_step(trainer, config.fmllr)

@@ -6,9 +6,10 @@ splice_opts, final.mat, trans.N.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,12 +42,12 @@ class FeatureRecipe:
         options: dict[str, str] = {}
         for name in ("cmvn_opts", "delta_opts", "splice_opts"):
             options |= _options(path / name)
-        known = {
+        known: dict[str, tuple[str, Callable[[str], Any]]] = {
             "norm-means": ("norm_means", _truth), "norm-vars": ("norm_vars", _truth),
             "delta-order": ("delta_order", int), "delta-window": ("delta_window", int),
             "left-context": ("left_context", int), "right-context": ("right_context", int),
         }  # fmt: skip
-        values = {}
+        values: dict[str, Any] = {}
         for option, text in options.items():
             if option not in known:
                 mend = f"options read here: {', '.join(known)}"
@@ -121,6 +122,7 @@ class SpeakerFeatures:
     recipe: FeatureRecipe
     transforms: dict[str, np.ndarray] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)  # utterances of the directory that have no features
+    _frames: int = field(default=0, init=False, repr=False)
     _derived: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     _adapted: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 

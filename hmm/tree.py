@@ -99,7 +99,8 @@ def accumulate_tree_stats(
     windows = found.windows.copy()
     alone = np.isin(windows[:, config.central_position], sorted(independent))
     others = [column for column in range(config.context_width) if column != config.central_position]
-    windows[np.ix_(alone, others)] = 0
+    for column in others:
+        windows[alone, column] = 0
     ids = np.concatenate(alignments)
     classes = np.array([-1] + [
         tm.topology.hmm(int(phone))[state].pdf_class
