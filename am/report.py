@@ -6,6 +6,7 @@ Markdown together with the commands and the commit that made it.
 
 from __future__ import annotations
 
+import csv
 import json
 import platform
 import subprocess
@@ -144,9 +145,19 @@ def _breakdown(decodings: list[Decoding], heads: dict, choices: dict, config: Re
 
 
 def _quality(work: Path) -> str:
-    """The summaries that ``enhance score`` wrote, as they stand."""
-    parts = [path.read_text(encoding="utf-8").strip() for path in sorted((work / "exp").glob("score/*/summary.md"))]
-    return "## Quality of the enhanced speech\n\n" + "\n\n".join(parts) if parts else ""
+    """Mean quality of the test conditions, from the summaries of ``enhance score``."""
+    head: list[str] = []
+    body = []
+    for condition, name in TESTS.items():
+        path = work / "exp" / "score" / condition / "summary.csv"
+        if path.is_file():
+            with open(path, encoding="utf-8", newline="") as stream:
+                head, *rows = csv.reader(stream)
+            body += [[name, *row] for row in rows]
+    if not body:
+        return ""
+    text = "Against the clean originals; SI-SDR in dB, log-mel error in nepers. None of these predicts WER."
+    return f"## Quality of the speech\n\n{text}\n\n{_table(['condition', *head], body)}"
 
 
 def _made_by(work: Path) -> str:

@@ -2,13 +2,15 @@
 
 SI-SDR: Le Roux et al. 2019, dB.  PESQ: ITU-T P.862.2, wide band (package pesq).  STOI: Taal et al. 2011 (package
 pystoi).  Log-mel error: mean absolute difference of Kaldi's 40 log-mel energies, nepers.  A file that cannot be scored
-is counted and named; it enters no mean.
+is counted and named; it enters no mean.  Where the package pesq is missing, PESQ stays empty and a warning says so.
 """
 
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
+import math
 import os
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -42,6 +44,8 @@ def score_data_dirs(
     Every utterance of `reference` is scored.  Raises AudioError past the stated share of failures, after writing.
     """
     truth, judged = DataDir.read(reference), DataDir.read(estimate)
+    if not pesq_installed():
+        get_logger("enhance").warning("no PESQ: pip install pesq==0.0.4 (needs a C compiler)")
     missing = [utterance for utterance in truth.utterances if utterance not in judged.utt2spk]
     if len(missing) == len(truth.utterances):
         mend = "give the data directory that was mixed or enhanced from the reference"
@@ -72,7 +76,6 @@ def score_data_dirs(
 def scores_of(clean: np.ndarray, estimate: np.ndarray, sample_rate: int = 16000) -> dict[str, float]:
     """All metrics of one utterance, [samples] each.  Raises AudioError where one is not defined."""
     import torch
-    from pesq import PesqError, pesq
     from pystoi import stoi
 
     from enhance.losses.waveform import si_sdr
@@ -84,16 +87,29 @@ def scores_of(clean: np.ndarray, estimate: np.ndarray, sample_rate: int = 16000)
         raise AudioError("estimate" if np.any(clean) else "reference", "is silent", mend="leave it out")
     torch.set_num_threads(1)
     both = torch.from_numpy(np.stack([estimate, clean]).astype(np.float64))
+    return {
+        "si_sdr": float(si_sdr(both[:1], both[1:])[0]), "pesq": _pesq(clean, estimate, sample_rate),
+        "stoi": _stoi(stoi, clean, estimate, sample_rate), "log_mel": _log_mel_error(both.float(), sample_rate),
+    }  # fmt: skip
+
+
+def pesq_installed() -> bool:
+    """PESQ is compiled at installation; without a compiler it is not there."""
+    return importlib.util.find_spec("pesq") is not None
+
+
+def _pesq(clean: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
+    """NaN where the package is missing."""
+    if not pesq_installed():
+        return math.nan
+    from pesq import PesqError, pesq
+
     try:
-        heard = float(pesq(sample_rate, clean, estimate, "wb"))
+        return float(pesq(sample_rate, clean, estimate, "wb"))
     except (PesqError, ValueError) as error:
         detail = error.args[0] if error.args else error
         detail = detail.decode(errors="replace") if isinstance(detail, bytes) else detail
         raise AudioError("PESQ", f"gives no score ({detail})", mend="leave it out") from error
-    return {
-        "si_sdr": float(si_sdr(both[:1], both[1:])[0]), "pesq": heard,
-        "stoi": _stoi(stoi, clean, estimate, sample_rate), "log_mel": _log_mel_error(both.float(), sample_rate),
-    }  # fmt: skip
 
 
 def _stoi(stoi: Any, clean: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
@@ -146,7 +162,8 @@ def _summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _mean(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     good = [row for row in rows if not row["problem"]]
-    means = {metric: round(float(np.mean([row[metric] for row in good])), 4) if good else "" for metric in METRICS}
+    columns = {metric: [row[metric] for row in good if not math.isnan(row[metric])] for metric in METRICS}
+    means = {metric: round(float(np.mean(values)), 4) if values else "" for metric, values in columns.items()}
     return {"snr": name, "utterances": len(good), "failed": len(rows) - len(good)} | means
 
 
@@ -155,5 +172,9 @@ def _write(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> 
         writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(
-            {key: f"{value:.4f}" if isinstance(value, float) else value for key, value in row.items()} for row in rows
+            {key: _shown(value) if isinstance(value, float) else value for key, value in row.items()} for row in rows
         )
+
+
+def _shown(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.4f}"

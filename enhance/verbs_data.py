@@ -71,5 +71,5 @@ def score(
 
     config = ScoreConfig(sample_rate=sample_rate, max_failed=max_failed)
     means = score_data_dirs(reference, estimate, out, config, jobs=jobs)
-    text = ", ".join(f"{metric} {means[metric]:.3f}" for metric in METRICS)
+    text = ", ".join(f"{metric} {means[metric]}" for metric in METRICS if means[metric] != "")
     typer.echo(f"{means['utterances']} utterances: {text}; tables in {out}")

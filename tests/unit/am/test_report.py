@@ -35,12 +35,15 @@ def test_the_report_gives_rates_differences_and_breakdowns(tmp_path: Path) -> No
     put(tmp_path, "noisy", {"a": 6, "b": 2})
     put(tmp_path, "enhanced", {"a": 4, "b": 2})
     put(tmp_path, "clean_enhanced", {"a": 1, "b": 2})
+    (tmp_path / "exp" / "score" / "noisy").mkdir(parents=True)
+    (tmp_path / "exp" / "score" / "noisy" / "summary.csv").write_text("snr,utterances,si_sdr\nall,16,5.7600\n")
     table = write_report(tmp_path, tmp_path / "RESULTS.md", title="Toy")
     assert "| clean      | tri3b | 10.00 [10.0, 10.0] | 40.00 [40.0, 40.0] | 30.00 [30.0, 30.0]" in table
     text = re.sub(" +", " ", (tmp_path / "RESULTS.md").read_text())
     assert "noisy -> enhanced" in text and "-10.00 [-10.00, -10.00] | -25.0 %" in text and "lowered WER" in text
     assert "clean -> clean through the enhancer" in text and "+5.00 [+5.00, +5.00]" in text and "raised WER" in text
     assert "60.00 [60.0, 60.0] | 20.00 [20.0, 20.0]" in text, "noisy by SNR: 0 dB, then 15 dB"
+    assert "| noisy | all | 16 | 5.7600 |" in text
     assert "6-8" in text and "9-11" in text
     assert "commit " in text
 

@@ -3,7 +3,6 @@ import csv
 import numpy as np
 import pytest
 import soundfile
-from pesq import pesq
 from pystoi import stoi
 
 from enhance.mixing import MixConfig, mix_data_dir
@@ -23,6 +22,7 @@ def test_scores_are_those_of_the_packages_and_of_the_formula(make_voice):
     clean = make_voice(0, 2.0)
     noisy = clean + 0.02 * np.random.default_rng(0).standard_normal(len(clean)).astype(np.float32)
     scores = scores_of(clean, noisy)
+    pesq = pytest.importorskip("pesq", reason="PESQ is not installed").pesq
     assert scores["pesq"] == pytest.approx(pesq(RATE, clean, noisy, "wb"))
     assert scores["stoi"] == pytest.approx(stoi(clean, noisy, RATE))
     centred, target = noisy.astype(float) - noisy.mean(), clean.astype(float) - clean.mean()
@@ -30,6 +30,15 @@ def test_scores_are_those_of_the_packages_and_of_the_formula(make_voice):
     assert scores["si_sdr"] == pytest.approx(10 * np.log10(along @ along / np.sum((centred - along) ** 2)), abs=1e-3)
     assert scores["log_mel"] > 0.5
     assert scores_of(clean, clean)["log_mel"] == 0
+
+
+def test_without_pesq_the_other_metrics_are_still_given(clean_dir, noise_dir, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("enhance.score.pesq_installed", lambda: False)
+    noisy = mix_data_dir(clean_dir, noise_dir, tmp_path / "noisy", MixConfig(snr=(10.0,), seed=2), jobs=1)
+    means = score_data_dirs(clean_dir, noisy, tmp_path / "scores", ScoreConfig(), jobs=1)
+    assert means["pesq"] == "" and means["failed"] == 0 and means["stoi"] > 0.3
+    assert {row["pesq"] for row in rows_of(tmp_path / "scores" / "scores.csv")} == {""}
+    assert "no PESQ" in caplog.text
 
 
 def test_tables_hold_every_utterance_and_means_by_snr(clean_dir, noise_dir, tmp_path):
