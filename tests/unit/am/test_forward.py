@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -126,16 +127,8 @@ def test_the_forward_verb_refuses_a_checkpoint_of_something_else(golden_dir, tmp
 
 def run_am(arguments: list[object], folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "am", *map(str, arguments)]
-    program = (
-        "import os, runpy, sys; os.chdir(sys.argv.pop(1)); runpy.run_module('am', run_name='__main__', alter_sys=True)"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", program, str(folder), *command[3:]],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.kaldi
