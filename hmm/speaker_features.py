@@ -218,7 +218,7 @@ class SpeakerFeatures:
 
     def frames_bytes(self, like: np.ndarray) -> int:
         """Bytes that all utterances need at the width of `like`."""
-        return self._frames * like.shape[1] * 4
+        return int(self._frames * like.shape[1] * 4)
 
     def __post_init__(self) -> None:
         self._frames = sum(len(matrix) for matrix in self.base.values())
