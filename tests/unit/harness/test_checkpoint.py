@@ -42,5 +42,6 @@ def test_damaged_missing_and_executable_checkpoints_are_refused(tmp_path: Path) 
 def test_weights_of_another_model_name_every_difference(tmp_path: Path) -> None:
     module = torch.nn.Linear(3, 2)
     weights = {"weight": torch.zeros(2, 4), "scale": torch.zeros(1)}
-    with pytest.raises(CheckpointError, match=r"1 missing \(bias\); 1 unexpected \(scale\); 1 misshapen \(weight \[2, 4\]"):
+    message = r"1 missing \(bias\); 1 unexpected \(scale\); 1 misshapen \(weight \[2, 4\]"
+    with pytest.raises(CheckpointError, match=message):
         load_weights(module, weights, tmp_path / "best.pt")
