@@ -1,9 +1,9 @@
 """Stamps of finished recipe stages: a stage is skipped while its inputs, its commands and its outputs stand.
 
-Used by recipes/lib/stages.sh: ``python -m harness.stamp check|finish|lock``.  A stamp holds a fingerprint of each input,
-taken when the stage began, and of the stage's text: its commands in the recipe, the shell functions that they call, and
-the options the recipe names.  A Kaldi data directory counts by its tables and its audio, not by features made from it:
-a stage that reads features names feats.scp.
+Used by recipes/lib/stages.sh: ``python -m harness.stamp check|finish|lock``.  A stamp holds a fingerprint of every
+input, taken when the stage began, and of the stage's text: its commands in the recipe, the shell functions that they
+call, and the options the recipe names.  A Kaldi data directory counts by its tables and its audio, not by features made
+from it: a stage that reads features names feats.scp.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def check(
         before = json.loads(stamp.read_text(encoding="utf-8"))
         changed = sorted(path for path in now if before["inputs"].get(path) != now[path])
         same_text = before["text"] == digest
-    except (FileNotFoundError, ValueError, KeyError, AttributeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return "not finished before"
     if changed:
         return f"changed: {', '.join(changed)}"

@@ -66,7 +66,9 @@ stages_begin() {
   mkdir -p "$exp/log" "$exp/stamps" "$data"
   exec {stages_lock}>>"$exp/.lock"
   python -m harness.stamp lock --fd "$stages_lock" --file "$exp/.lock" --owner "$PPID" --group "$$" || exit 1
-  trap 'stages_trap $? $LINENO' EXIT
+  set -E
+  trap 'stages_line=${FUNCNAME:+${BASH_LINENO[${#FUNCNAME[@]} - 2]}} stages_line=${stages_line:-$LINENO}' ERR
+  trap 'stages_trap $?' EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
 }
@@ -195,13 +197,13 @@ stages_end() {
   $stages_list || echo "$recipe: finished in $((SECONDS / 60)) min $((SECONDS % 60)) s, work in $work"
 }
 
-stages_trap() { # EXIT_CODE LINE
+stages_trap() { # EXIT_CODE
   trap - EXIT
   trap '' INT TERM HUP
   [ "$1" = 0 ] && return
   if [ -n "$stages_open" ]; then
     stages_restore_output
-    local how="failed with exit code $1 at $0:$2"
+    local how="failed with exit code $1 at $0:${stages_line:-?}"
     case $1 in 130 | 143) how="was interrupted" ;; esac
     printf 'ERROR stage %s (%s) %s\n  log: %s\n  mend: see the lines above, then rerun with  %s\n' \
       "$stages_number" "$stages_title" "$how" "$stages_log" "$(stages_rerun)" >&2

@@ -1,0 +1,250 @@
+"""The stage library on a miniature recipe of three stages: copy a file, double it, count its lines."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPE = """\
+#!/usr/bin/env bash
+. "$ROOT/recipes/lib/stages.sh"
+source_file='' times=2
+recipe_option() {
+  case $1 in
+    --source) source_file=$2 ;;
+    --times) times=$2 ;;
+    *) return 1 ;;
+  esac
+}
+stages_more="[--source FILE]"
+stages_begin "$@"
+stages_needs --source "$source_file"
+
+if stage 0 "copy" --in "$source_file" --out "$data/copy"; then
+  ${PAUSE:-true}
+  cp "$source_file" "$data/copy.tmp"
+  mv "$data/copy.tmp" "$data/copy"
+fi
+
+stages_options=$times
+if stage 1 "repeat" --in "$data/copy" --out "$data/many"; then
+  echo "repeating $times times"
+  ${PAUSE:-true}
+  for ((n = 0; n < times; n++)); do cat "$data/copy"; done >"$data/many.tmp"
+  mv "$data/many.tmp" "$data/many"
+fi
+stages_options=''
+
+if stage 2 "count" --in "$data/many" --out "$work/RESULTS"; then
+  ${PAUSE:-true}
+  grep -c . "$data/many" >"$work/RESULTS.tmp"
+  mv "$work/RESULTS.tmp" "$work/RESULTS"
+fi
+stages_end
+"""
+
+
+@dataclass(frozen=True)
+class Mini:
+    """A recipe in a folder of its own."""
+
+    folder: Path
+
+    @property
+    def work(self) -> Path:
+        return self.folder / "work"
+
+    def command(self, *words: str) -> list[str]:
+        source = str(self.folder / "source")
+        return ["bash", str(self.folder / "mini/run.sh"), "--source", source, "--work", str(self.work), *words]
+
+    def environment(self, **more: str) -> dict[str, str]:
+        return os.environ | {"ROOT": str(ROOT), "SCHOOLYARD_VENV": str(self.folder / "venv")} | more
+
+    def run(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*words), env=self.environment(**more), capture_output=True, text=True, check=False, timeout=120
+        )
+
+    def start(self, *words: str, **more: str) -> subprocess.Popen[str]:
+        """As run, but in a session of its own, and not waited for."""
+        return subprocess.Popen(
+            self.command(*words),
+            env=self.environment(**more),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def ran(self, result: subprocess.CompletedProcess[str]) -> list[int]:
+        """The stages that were not skipped."""
+        assert result.returncode == 0, result.stdout + result.stderr
+        return [n for n in range(3) if f"[stage {n}/2] done" in result.stdout]
+
+
+@pytest.fixture
+def mini(tmp_path: Path) -> Mini:
+    (tmp_path / "venv/bin").mkdir(parents=True)
+    python = Path(sys.executable).parent
+    (tmp_path / "venv/bin/activate").write_text(f'export PATH="{python}:$PATH"\n')
+    (tmp_path / "mini").mkdir()
+    (tmp_path / "mini/run.sh").write_text(RECIPE)
+    (tmp_path / "source").write_text("one\ntwo\n")
+    return Mini(tmp_path)
+
+
+def wait_for(stream_of: subprocess.Popen[str], text: str) -> None:
+    assert stream_of.stdout is not None
+    for line in stream_of.stdout:
+        if text in line:
+            return
+    raise AssertionError(f"the run ended without saying {text!r}")
+
+
+def test_stages_run_once_and_say_what_they_read_and_write(mini: Mini) -> None:
+    first = mini.run()
+    assert mini.ran(first) == [0, 1, 2]
+    assert (mini.work / "RESULTS").read_text() == "4\n"
+    assert f"reads  {mini.work}/data/copy" in first.stdout
+    assert f"writes {mini.work}/data/many" in first.stdout
+    assert (mini.work / "exp/log/stage1.log").read_text() == "repeating 2 times\n"
+    second = mini.run()
+    assert mini.ran(second) == []
+    assert second.stdout.count("nothing changed, skipped") == 3
+
+
+def test_a_changed_input_or_option_runs_its_stage_and_the_later_ones(mini: Mini) -> None:
+    mini.run()
+    changed = mini.run("--times", "3")
+    assert mini.ran(changed) == [1, 2]
+    assert "[stage 1/2] runs again; its commands or options changed" in changed.stdout
+    (mini.folder / "source").write_text("one\n")
+    again = mini.run("--times", "3")
+    assert mini.ran(again) == [0, 1, 2]
+    assert (mini.work / "RESULTS").read_text() == "3\n"
+
+
+def test_a_command_edited_in_the_recipe_runs_its_stage_again(mini: Mini) -> None:
+    mini.run()
+    recipe = mini.folder / "mini/run.sh"
+    recipe.write_text(recipe.read_text().replace("grep -c .", "grep -c one"))
+    assert mini.ran(mini.run()) == [2]
+    assert (mini.work / "RESULTS").read_text() == "2\n"
+
+
+def test_force_and_stage_bounds_choose_what_runs(mini: Mini) -> None:
+    assert mini.ran(mini.run("--stop-stage", "1")) == [0, 1]
+    assert mini.ran(mini.run("--stage", "1", "--force")) == [1, 2]
+
+
+def test_list_prints_the_stages_and_makes_nothing(mini: Mini) -> None:
+    result = mini.run("--list")
+    assert result.returncode == 0
+    assert [line for line in result.stdout.splitlines() if not line.startswith("   ")] == [
+        "  0  copy", "  1  repeat", "  2  count"
+    ]  # fmt: skip
+    assert not mini.work.exists()
+
+
+def test_a_missing_input_names_its_path_and_the_stage_that_writes_it(mini: Mini) -> None:
+    result = mini.run("--stage", "2")
+    assert result.returncode == 1
+    assert f"ERROR {mini.work}/data/many: is an input of this stage and does not exist" in result.stderr
+    assert "mend: stage 1 writes it: run with --stage 1" in result.stderr
+
+
+def test_a_failing_stage_names_itself_its_line_its_log_and_the_command_to_rerun(mini: Mini) -> None:
+    mini.run()
+    recipe = mini.folder / "mini/run.sh"
+    recipe.write_text(recipe.read_text().replace('echo "repeating $times times"', 'bash -c "echo no luck; exit 7"'))
+    result = mini.run("--times", "3")
+    assert result.returncode == 7
+    line = recipe.read_text().splitlines().index('  bash -c "echo no luck; exit 7"') + 1
+    assert f"stage 1 (repeat) failed with exit code 7 at {recipe}:{line}" in result.stderr
+    log = mini.work / "exp/log/stage1.log"
+    assert f"log: {log}" in result.stderr
+    assert log.read_text() == "no luck\n"
+    command = f"{recipe} --source {mini.folder}/source --work {mini.work} --times 3 --stage 1"
+    assert result.stderr.rstrip().endswith(command)
+    assert "[stage 2/2]" not in result.stdout
+
+
+def test_a_stage_that_does_not_write_its_output_fails(mini: Mini) -> None:
+    recipe = mini.folder / "mini/run.sh"
+    recipe.write_text(recipe.read_text().replace('mv "$data/many.tmp" "$data/many"', ":"))
+    result = mini.run()
+    assert result.returncode != 0
+    assert "was not written by the stage 'repeat'" in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--stagge", "1"], "unknown option --stagge"),
+        (["--stage", "one"], "--stage takes a number, got 'one'"),
+        (["--stage"], "--stage needs a value"),
+    ],
+)
+def test_a_wrong_option_exits_2_with_the_usage(mini: Mini, words: list[str], said: str) -> None:
+    result = mini.run(*words)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert "usage:" in result.stderr
+
+
+def test_a_source_that_does_not_exist_is_refused(mini: Mini) -> None:
+    (mini.folder / "source").unlink()
+    result = mini.run()
+    assert result.returncode == 1
+    assert "source: no such file or directory" in result.stderr
+
+
+def test_two_runs_in_one_work_directory_are_refused(mini: Mini) -> None:
+    first = mini.start(PAUSE="sleep 60")
+    try:
+        wait_for(first, "writes")
+        second = mini.run()
+        assert second.returncode == 1
+        assert f"another run is at work here (process {first.pid})" in second.stderr
+    finally:
+        first.send_signal(signal.SIGTERM)
+        first.communicate(timeout=30)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_takes_its_programs_along_and_continues_later(mini: Mini, sent: signal.Signals) -> None:
+    run = mini.start(PAUSE="sleep 60")
+    wait_for(run, "writes")
+    time.sleep(0.5)
+    begun = time.monotonic()
+    run.send_signal(sent)
+    said, _ = run.communicate(timeout=30)
+    assert time.monotonic() - begun < 20
+    assert run.returncode == 128 + sent
+    assert "stage 0 (copy) was interrupted" in said
+    assert mini.ran(mini.run()) == [0, 1, 2]
+
+
+def test_kill_9_at_drawn_moments_then_the_same_command_ends_with_the_same_result(mini: Mini) -> None:
+    draw = random.Random(3)
+    for _ in range(6):
+        run = mini.start(PAUSE="sleep 0.3")
+        time.sleep(draw.uniform(0.1, 3.0))
+        run.kill()  # the supervisor alone: what it started goes on, and the next run must end it
+        run.wait()
+        assert run.stdout is not None
+        run.stdout.close()
+    result = mini.run()
+    assert result.returncode == 0, result.stderr
+    assert (mini.work / "RESULTS").read_text() == "4\n"
+    assert (mini.work / "data/many").read_text() == "one\ntwo\n" * 2
