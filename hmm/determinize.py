@@ -22,7 +22,7 @@ from harness.log import get_logger
 from kaldi_bridge.lattice_arrays import CompactLattice, Lattice, arc_starts, topological_arcs
 
 _inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]  # called by kernels
-MAX_WORK = 30_000_000  # elements of all closures of one utterance; beyond it the beam is narrowed, as Kaldi does
+MAX_WORK = 10_000_000  # elements of all closures of one utterance; beyond it the beam is narrowed, as Kaldi does
 
 
 @_inner
@@ -179,6 +179,60 @@ def _find(found, n, costs, strings, scale, delta, sets, set_cost, set_start, has
     return -1, h
 
 
+@_inner
+def _cheapest(found, n, costs, scale):
+    """The element of least cost."""
+    best = found[0]
+    for i in range(1, n):
+        s = found[i]
+        if costs[s, 0] + scale * costs[s, 1] < costs[best, 0] + scale * costs[best, 1]:
+            best = s
+    return best
+
+
+@_inner
+def _end_of(found, n, costs, strings, final, scale):
+    """(graph cost, acoustic cost, trie node) of the best end within a set; inf where none of its states is final."""
+    least, graph, acoustic, node = np.inf, np.inf, np.inf, np.int32(0)
+    for i in range(n):
+        s = found[i]
+        if final[s, 0] < np.inf:
+            g, a = costs[s, 0] + final[s, 0], costs[s, 1] + final[s, 1]
+            if g + scale * a < least:
+                least, graph, acoustic, node = g + scale * a, g, a, strings[s, 0]
+    return graph, acoustic, node
+
+
+@_inner
+def _leaving(found, n, word_start, word_arcs, word, target, states):
+    """The arcs with words that leave a set: (word and target as one number, source, arc), sorted by the first."""
+    count = 0
+    for i in range(n):
+        count += word_start[found[i] + 1] - word_start[found[i]]
+    keys, sources, arcs = np.empty(count, np.int64), np.empty(count, np.int32), np.empty(count, np.int32)
+    m = 0
+    for i in range(n):
+        s = found[i]
+        for k in range(word_start[s], word_start[s + 1]):
+            a = word_arcs[k]
+            keys[m], sources[m], arcs[m] = np.int64(word[a]) * states + target[a], s, a
+            m += 1
+    order = np.argsort(keys)
+    return keys[order], sources[order], arcs[order]
+
+
+@_inner
+def _rehash(index, n_sets, hashes, set_start):
+    """A table four times as long, with all sets in it."""
+    index = np.full(4 * len(index), -1, np.int32)
+    for other in range(n_sets):
+        h = _slot(hashes[other], set_start[other + 1] - set_start[other], len(index) - 1)
+        while index[h] >= 0:
+            h = (h + 1) & (len(index) - 1)
+        index[h] = other
+    return index
+
+
 @njit(cache=True, nogil=True)
 def forward_costs(source, target, cost, states):
     """Cost of the best way from the start to each state, [S] float64; arcs as for backward_costs."""
@@ -250,11 +304,7 @@ def _determinize(
         if n == 0:
             continue
         # normalize: the least cost and the common prefix go onto the arc
-        best = found[0]
-        for i in range(1, n):
-            s = found[i]
-            if costs[s, 0] + scale * costs[s, 1] < costs[best, 0] + scale * costs[best, 1]:
-                best = s
+        best = _cheapest(found, n, costs, scale)
         graph, acoustic = costs[best, 0], costs[best, 1]
         if came < 0:  # the start: no arc leads there
             graph = acoustic = 0.0
@@ -294,12 +344,7 @@ def _determinize(
             set_start[goal + 1] = begin + n
             hashes[goal], alpha[goal], index[place] = key, arrival, goal
             if 2 * n_sets > len(index):
-                index = np.full(4 * len(index), -1, np.int32)
-                for other in range(n_sets):
-                    h = _slot(hashes[other], set_start[other + 1] - set_start[other], len(index) - 1)
-                    while index[h] >= 0:
-                        h = (h + 1) & (len(index) - 1)
-                    index[h] = other
+                index = _rehash(index, n_sets, hashes, set_start)
         if n_arcs + 1 > len(arcs):
             arcs, costs_out = _longer_rows(arcs, n_arcs + 1), _longer_rows(costs_out, n_arcs + 1)
         arcs[n_arcs, 0], arcs[n_arcs, 1], arcs[n_arcs, 2], arcs[n_arcs, 3] = came, goal, by_word, common
@@ -308,45 +353,27 @@ def _determinize(
         if not is_new:
             continue
         # the end of this state, and the words that leave it
-        least, total_words = np.inf, 0
-        final_cost[goal, 0] = final_cost[goal, 1] = np.inf
-        final_node[goal] = 0  # the grown array is not initialised, and a state that is no end keeps this
-        for i in range(n):
-            s = found[i]
-            total_words += word_start[s + 1] - word_start[s]
-            if final[s, 0] < np.inf:
-                g, a = costs[s, 0] + final[s, 0], costs[s, 1] + final[s, 1]
-                if g + scale * a < least:
-                    least = g + scale * a
-                    final_cost[goal, 0], final_cost[goal, 1], final_node[goal] = g, a, strings[s, 0]
-        keys = np.empty(total_words, np.int64)
-        froms, vias = np.empty(total_words, np.int32), np.empty(total_words, np.int32)
-        m = 0
-        for i in range(n):
-            s = found[i]
-            for k in range(word_start[s], word_start[s + 1]):
-                a = word_arcs[k]
-                keys[m], froms[m], vias[m] = np.int64(word[a]) * states + target[a], s, a
-                m += 1
-        order = np.argsort(keys)
-        trie, table = _with_room(trie, size, table, total_words)
-        if n_waiting + total_words > len(waiting):
-            waiting = _longer_rows(waiting, n_waiting + total_words)
-            waiting_cost = _longer_rows(waiting_cost, n_waiting + total_words)
+        ending, end_acoustic, end_node = _end_of(found, n, costs, strings, final, scale)
+        final_cost[goal, 0], final_cost[goal, 1], final_node[goal] = ending, end_acoustic, end_node
+        keys, sources, leaving = _leaving(found, n, word_start, word_arcs, word, target, states)
+        m = len(keys)
+        trie, table = _with_room(trie, size, table, m)
+        if n_waiting + m > len(waiting):
+            waiting, waiting_cost = _longer_rows(waiting, n_waiting + m), _longer_rows(waiting_cost, n_waiting + m)
         i = 0
         while i < m:
-            this_word, begin, priority = word[vias[order[i]]], n_waiting, np.inf
-            while i < m and word[vias[order[i]]] == this_word:
-                key = keys[order[i]]
+            this_word, begin, priority = word[leaving[i]], n_waiting, np.inf
+            while i < m and word[leaving[i]] == this_word:
+                key = keys[i]
                 chosen, least, g_best, a_best = -1, np.inf, 0.0, 0.0
-                while i < m and keys[order[i]] == key:  # the cheapest way to one state
-                    s, a = froms[order[i]], vias[order[i]]
+                while i < m and keys[i] == key:  # the cheapest way to one state; of equals the first arc
+                    s, a = sources[i], leaving[i]
                     g, ac = costs[s, 0] + arc_cost[a, 0], costs[s, 1] + arc_cost[a, 1]
                     cost = g + scale * ac
-                    if cost < least or (cost == least and a < vias[chosen]):
-                        chosen, least, g_best, a_best = order[i], cost, g, ac
+                    if cost < least or (cost == least and a < leaving[chosen]):
+                        chosen, least, g_best, a_best = i, cost, g, ac
                     i += 1
-                s, a = froms[chosen], vias[chosen]
+                s, a = sources[chosen], leaving[chosen]
                 node = strings[s, 0]
                 if label[a] > 0:
                     node = _extend(trie, size, table, node, label[a])

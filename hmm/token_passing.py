@@ -251,6 +251,60 @@ def _renumber(extra):
     return index
 
 
+@_inner
+def _sweep_back(
+    t, swept, frame_start, block_start, cost, extra, links, link_cost, lattice_beam, small, no_end
+):  # fmt: skip
+    """Extra costs from frame t - 1 back to where a frame swept before changes little; returns that frame."""
+    low = t
+    for f in range(t - 1, -1, -1):
+        low = f
+        change = _sweep_frame(f, frame_start, block_start, cost, extra, links, link_cost, lattice_beam, no_end)
+        if change <= small and f <= swept:
+            break
+    return low
+
+
+@_inner
+def _emit(
+    slot, state, cost, base, size, best, keep, adaptive, emit_ptr, emit, emit_weight, minus, links, link_cost, n_links
+):
+    """Pass the tokens [base, base + size) on to the next frame, behind them; there is room for all arcs.
+
+    minus: cost of each pdf now.  Returns (number of new tokens, n_links, cutoff of the new frame).
+    """
+    new_base, new, cutoff = base + size, np.int64(0), INF
+    s = state[base + best]
+    for k in range(emit_ptr[s], emit_ptr[s + 1]):  # the best token first: a tight bound from the beginning
+        total = cost[base + best] + minus[emit[k, 1]] + emit_weight[k, 2]
+        cutoff = min(cutoff, np.float32(total + adaptive))
+    for i in range(size):
+        here = cost[base + i]
+        if here > keep:
+            continue
+        s = state[base + i]
+        for k in range(emit_ptr[s], emit_ptr[s + 1]):
+            total = np.float32(here + minus[emit[k, 1]] + emit_weight[k, 2])
+            if not total < cutoff:
+                continue
+            if total + adaptive < cutoff:
+                cutoff = np.float32(total + adaptive)
+            target = emit[k, 0]
+            j = slot[target]
+            if j < 0:
+                j = new
+                slot[target] = j
+                state[new_base + j] = target
+                cost[new_base + j] = total
+                new += 1
+            elif total < cost[new_base + j]:
+                cost[new_base + j] = total
+            links[n_links, 0], links[n_links, 1], links[n_links, 2] = i, j, k
+            link_cost[n_links] = total
+            n_links += 1
+    return new, n_links, cutoff
+
+
 @njit(cache=True, nogil=True)
 def pass_tokens(graph, loglikes, options):
     """Decode one utterance.
@@ -289,14 +343,10 @@ def pass_tokens(graph, loglikes, options):
         if t == n_frames:
             break
         if t > 0 and t % prune_interval == 0:
-            low = t
-            for f in range(t - 1, -1, -1):
-                low = f
-                change = _sweep_frame(
-                    f, frame_start, block_start, cost, extra, links, link_cost, lattice_beam, no_end
-                )
-                if change <= lattice_beam * prune_scale and f <= swept:
-                    break
+            low = _sweep_back(
+                t, swept, frame_start, block_start, cost, extra, links, link_cost, lattice_beam,
+                lattice_beam * prune_scale, no_end,
+            )  # fmt: skip
             swept = t
             n_links = _compact(
                 low, t, 2 * t + 1, frame_start, block_start, state, cost, extra, links, link_cost, lattice_beam
@@ -316,36 +366,10 @@ def pass_tokens(graph, loglikes, options):
         new_base = base + size
         if new_base + arcs > len(cost):
             state, cost = _longer(state, new_base + arcs), _longer(cost, new_base + arcs)
-        cutoff = INF
-        s = state[base + best]
-        for k in range(emit_ptr[s], emit_ptr[s + 1]):  # the best token first: a tight bound from the beginning
-            total = lowest + minus[emit[k, 1]] + emit_weight[k, 2]
-            cutoff = min(cutoff, np.float32(total + adaptive))
-        new = np.int64(0)
-        for i in range(size):
-            here = cost[base + i]
-            if here > keep:
-                continue
-            s = state[base + i]
-            for k in range(emit_ptr[s], emit_ptr[s + 1]):
-                total = np.float32(here + minus[emit[k, 1]] + emit_weight[k, 2])
-                if not total < cutoff:
-                    continue
-                if total + adaptive < cutoff:
-                    cutoff = np.float32(total + adaptive)
-                target = emit[k, 0]
-                j = slot[target]
-                if j < 0:
-                    j = new
-                    slot[target] = j
-                    state[new_base + j] = target
-                    cost[new_base + j] = total
-                    new += 1
-                elif total < cost[new_base + j]:
-                    cost[new_base + j] = total
-                links[n_links, 0], links[n_links, 1], links[n_links, 2] = i, j, k
-                link_cost[n_links] = total
-                n_links += 1
+        new, n_links, cutoff = _emit(
+            slot, state, cost, base, size, best, keep, adaptive, emit_ptr, emit, emit_weight, minus, links, link_cost,
+            n_links,
+        )  # fmt: skip
         block_start[2 * t + 2] = n_links
         if new == 0:
             return NO_TOKENS, t, False, frame_start, block_start, state, links, no_end

@@ -148,6 +148,20 @@ def test_every_path_of_a_timed_lattice_has_one_transition_id_a_frame() -> None:
     assert lengths == {25}
 
 
+def test_a_long_lattice_with_a_thousand_states_keeps_its_paths_whole() -> None:
+    lattice = timed_lattice(4, 300, 4)
+    result = determinize(lattice, beam=1.5, acoustic_scale=SCALE)
+    assert result.num_states > 1000
+    for weight in (5, 10, 20, 40):
+        assert len(best_path(result, weight).transition_ids) == 300
+    one, other = best_path(result, 1 / SCALE), best_path(lattice, 1 / SCALE)
+    assert one.words.tolist() == other.words.tolist()
+    assert one.transition_ids.tolist() == other.transition_ids.tolist()
+    not_final = ~np.isfinite(result.final_graph)
+    lengths = np.diff(result.start)[result.num_arcs :]
+    assert (lengths[not_final] == 0).all()
+
+
 def test_too_much_work_narrows_the_beam_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     lattice = timed_lattice(3, 80, 8)
     with caplog.at_level(logging.WARNING, logger="schoolyard"):
