@@ -162,11 +162,12 @@ def _quality(work: Path) -> str:
 
 def _made_by(work: Path) -> str:
     lines = [f"- commit {_commit()}", f"- {platform.platform()}, Python {platform.python_version()}"]
-    history = work / "exp" / "log" / "stages.jsonl"
-    if history.is_file():
-        for line in history.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            lines.append(f"- stage {row['stage']} ({row['title']}): {row['seconds']:.0f} s, `{row['command']}`")
+    stamps = sorted(
+        (work / "exp" / "stamps").glob("stage*.json"), key=lambda path: int(path.stem.removeprefix("stage"))
+    )
+    for stamp in stamps:
+        row = json.loads(stamp.read_text(encoding="utf-8"))
+        lines.append(f"- {stamp.stem} ({row['title']}): {row['seconds']:.0f} s")
     return "## Made by\n\n" + "\n".join(lines)
 
 

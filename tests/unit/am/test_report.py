@@ -35,6 +35,8 @@ def test_the_report_gives_rates_differences_and_breakdowns(tmp_path: Path) -> No
     put(tmp_path, "noisy", {"a": 6, "b": 2})
     put(tmp_path, "enhanced", {"a": 4, "b": 2})
     put(tmp_path, "clean_enhanced", {"a": 1, "b": 2})
+    (tmp_path / "exp" / "stamps").mkdir(parents=True)
+    (tmp_path / "exp" / "stamps" / "stage3.json").write_text('{"title": "denoise every set", "seconds": 149.0}')
     (tmp_path / "exp" / "score" / "noisy").mkdir(parents=True)
     (tmp_path / "exp" / "score" / "noisy" / "summary.csv").write_text("snr,utterances,si_sdr\nall,16,5.7600\n")
     table = write_report(tmp_path, tmp_path / "RESULTS.md", title="Toy")
@@ -45,6 +47,7 @@ def test_the_report_gives_rates_differences_and_breakdowns(tmp_path: Path) -> No
     assert "60.00 [60.0, 60.0] | 20.00 [20.0, 20.0]" in text, "noisy by SNR: 0 dB, then 15 dB"
     assert "| noisy | all | 16 | 5.7600 |" in text
     assert "6-8" in text and "9-11" in text
+    assert "- stage3 (denoise every set): 149 s" in text
     assert "commit " in text
 
 
