@@ -16,7 +16,7 @@ if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
 fi
 # shellcheck source=recipes/lib/setup.sh
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
-stages_first=0 stages_last=99 stages_list=false stages_force=false stages_options='' stages_more='' stages_open=''
+stages_first=0 stages_last=99 stages_list=false stages_force=false stages_options='' stages_more='' stages_open='' stages_line=''
 stages_libraries=() stages_given=() stages_writers=()
 stages_command=${STAGES_COMMAND:-$0}
 recipe_dir=$(cd "$(dirname "$0")" && pwd)

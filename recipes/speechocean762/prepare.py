@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from harness.atomic import write_whole
 from harness.cli import app_for, run
 from harness.errors import DataDirError
 from harness.log import get_logger
@@ -68,6 +69,7 @@ def _check_layout(source: Path) -> None:
 def _read_part(source: Path, part: str, max_age: int) -> DataDir:
     """The children of one official part; recordings become absolute paths and must exist."""
     tables = {name: read_text_table(source / part / name) for name in TABLES}
+    _check_keys(source / part, tables)
     speakers = {speaker for speaker, age in tables["spk2age"].items() if _years(source, part, speaker, age) <= max_age}
     utterances = {utt for utt, speaker in tables["utt2spk"].items() if speaker in speakers}
     if not utterances:
@@ -93,6 +95,18 @@ def _read_part(source: Path, part: str, max_age: int) -> DataDir:
     )
 
 
+def _check_keys(folder: Path, tables: Mapping[str, Mapping[str, str]]) -> None:
+    """Refuse a table with an utterance or a speaker that utt2spk lacks, and speakers without an age."""
+    utterances, speakers = set(tables["utt2spk"]), set(tables["utt2spk"].values())
+    for name, known in (("text", utterances), ("wav.scp", utterances), ("spk2age", speakers)):
+        strange = sorted(set(tables[name]) - known)
+        if strange:
+            raise DataDirError(folder / name, f"has {strange[0]}, which utt2spk lacks ({len(strange)} such)", mend=MEND)
+    ageless = sorted(speakers - set(tables["spk2age"]))
+    if ageless:
+        raise DataDirError(folder / "spk2age", f"lacks speaker {ageless[0]} ({len(ageless)} such)", mend=MEND)
+
+
 def _years(source: Path, part: str, speaker: str, age: str) -> int:
     if not age.isdecimal():
         raise DataDirError(source / part / "spk2age", f"{speaker}: {age!r} is no age in years", mend=MEND)
@@ -105,8 +119,6 @@ def _only(table: Mapping[str, str], keys: set[str]) -> dict[str, str]:
 
 def _write_lexicon(source: Path, out: Path) -> int:
     """The corpus's lexicon as it stands; ``hmm prepare-dict`` takes the stress marks off."""
-    from harness.atomic import write_whole
-
     text = source.read_text(encoding="utf-8")
     with write_whole(out) as stream:
         stream.write(text)

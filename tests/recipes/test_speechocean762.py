@@ -1,0 +1,132 @@
+"""Preparation of speechocean762 on a miniature corpus in its official layout, whole and damaged."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kaldi_bridge.data_dir import DataDir
+
+ROOT = Path(__file__).resolve().parents[2]
+AGES = {"train": [6, 6, 7, 8, 9, 9, 10, 11, 12, 12, 13, 15, 6, 11, 30, 41], "test": [6, 10, 14, 35]}
+WORDS = "WE CALL IT BEAR"
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """16 + 4 speakers, 2 utterances each; three of the speakers are adults."""
+    source = tmp_path / "corpus"
+    for part, ages in AGES.items():
+        tables: dict[str, list[str]] = {name: [] for name in ("wav.scp", "text", "utt2spk", "spk2age", "spk2gender")}
+        for number, age in enumerate(ages):
+            speaker = f"{number + (1000 if part == 'test' else 1):04d}"
+            tables["spk2age"].append(f"{speaker}\t{age}")
+            tables["spk2gender"].append(f"{speaker}\t{'fm'[number % 2]}")
+            (source / f"WAVE/SPEAKER{speaker}").mkdir(parents=True)
+            for utterance in (f"{speaker}0011", f"{speaker}0035"):
+                wav = f"WAVE/SPEAKER{speaker}/{utterance}.WAV"
+                (source / wav).write_bytes(b"RIFF")
+                tables["wav.scp"].append(f"{utterance}\t{wav}")
+                tables["text"].append(f"{utterance}\t{WORDS}")
+                tables["utt2spk"].append(f"{utterance}\t{speaker}")
+        (source / part).mkdir()
+        for name, rows in tables.items():
+            (source / part / name).write_text("\n".join(rows) + "\n")
+    (source / "resource").mkdir()
+    (source / "resource/lexicon.txt").write_text("WE W IY1\nCALL K AO1 L\nIT IH1 T\nBEAR B EH1 R\n")
+    return source
+
+
+def prepare(source: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "recipes/speechocean762/prepare.py"), "--source", str(source)]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [*command, "--out", str(source.parent / "data"), *words], env=env, capture_output=True, text=True, check=False
+    )
+
+
+def refusal(source: Path, *words: str) -> str:
+    result = prepare(source, *words)
+    assert result.returncode == 1, result.stdout
+    assert "Traceback" not in result.stderr
+    assert "mend:" in result.stderr
+    return result.stderr
+
+
+def test_children_are_split_by_speaker_and_the_test_part_stays_whole(corpus: Path) -> None:
+    result = prepare(corpus)
+    assert result.returncode == 0, result.stderr
+    sets = {name: DataDir.read(corpus.parent / "data" / name) for name in ("train", "dev", "test")}
+    assert {name: len(data.speakers) for name, data in sets.items()} == {"train": 12, "dev": 2, "test": 3}
+    assert not set(sets["train"].speakers) & set(sets["dev"].speakers)
+    assert sets["test"].spk2age == {"1000": "6", "1001": "10", "1002": "14"}
+    assert all(Path(wav).is_file() and Path(wav).is_absolute() for wav in (sets["dev"].wav_scp or {}).values())
+    ages = sorted(int(age) for age in (sets["dev"].spk2age or {}).values())
+    assert ages[0] <= 8 < ages[1], "dev holds younger and older children"
+    assert "train" in result.stderr + result.stdout
+
+
+def test_the_split_is_the_same_every_time_and_adults_come_on_request(corpus: Path) -> None:
+    prepare(corpus)
+    before = (corpus.parent / "data/dev/utt2spk").read_text()
+    prepare(corpus)
+    assert (corpus.parent / "data/dev/utt2spk").read_text() == before
+    prepare(corpus, "--max-age", "99")
+    assert len(DataDir.read(corpus.parent / "data/test").speakers) == 4
+
+
+def test_a_folder_that_is_no_corpus_is_refused(corpus: Path) -> None:
+    assert "is missing from the corpus" in refusal(corpus / "train")
+
+
+def test_a_missing_lexicon_is_refused(corpus: Path) -> None:
+    (corpus / "resource/lexicon.txt").unlink()
+    assert "lexicon.txt: is missing from the corpus" in refusal(corpus)
+
+
+def test_a_recording_that_is_absent_is_named(corpus: Path) -> None:
+    (corpus / "WAVE/SPEAKER0003/00030011.WAV").unlink()
+    error = refusal(corpus)
+    assert "00030011" in error
+    assert "no recording at" in error
+    assert not (corpus.parent / "data/train").exists()
+
+
+def test_an_utterance_without_text_is_named(corpus: Path) -> None:
+    text = corpus / "train/text"
+    text.write_text("".join(line for line in text.read_text().splitlines(True) if "00020035" not in line))
+    assert "lacks utterance 00020035" in refusal(corpus)
+
+
+def test_a_text_without_utterance_is_named(corpus: Path) -> None:
+    text = corpus / "train/text"
+    text.write_text(text.read_text() + "99990011\tWE CALL\n")
+    assert "99990011" in refusal(corpus)
+
+
+def test_a_speaker_without_an_age_is_named(corpus: Path) -> None:
+    ages = corpus / "train/spk2age"
+    ages.write_text("".join(line for line in ages.read_text().splitlines(True) if not line.startswith("0004")))
+    assert "0004" in refusal(corpus)
+
+
+def test_an_age_that_is_no_number_is_named(corpus: Path) -> None:
+    ages = corpus / "train/spk2age"
+    ages.write_text(ages.read_text().replace("0004\t8", "0004\teight"))
+    assert "0004: 'eight' is no age in years" in refusal(corpus)
+
+
+def test_a_speaker_in_both_parts_is_refused(corpus: Path) -> None:
+    for name in ("wav.scp", "text", "utt2spk", "spk2age", "spk2gender"):
+        table = corpus / "test" / name
+        rows = [line for line in (corpus / "train" / name).read_text().splitlines(True) if line.startswith("0001")]
+        table.write_text("".join(rows) + table.read_text())
+    assert "0001" in refusal(corpus)
+
+
+def test_a_corpus_without_children_is_refused(corpus: Path) -> None:
+    assert "has no speaker up to 5 years" in refusal(corpus, "--max-age", "5")
