@@ -138,6 +138,13 @@ decode_gmm() { # TRAINING: lattices and fMLLR transforms of every condition
   done
 }
 
+am_config() { # NAME SIZE TRAINING: NAME_SIZE_xN.yaml for N conditions where there is one (as many updates), else NAME_SIZE.yaml
+  local conditions
+  conditions=$(copies_of "$3" | wc -w)
+  local file=$SCHOOLYARD_ROOT/cfg/am/$1_$2_x$((conditions + 1)).yaml
+  if [ -f "$file" ]; then echo "$file"; else echo "$SCHOOLYARD_ROOT/cfg/am/$1_$2.yaml"; fi
+}
+
 train_am() { # TRAINING NAME CFG: an acoustic model on fMLLR features and the clean originals' alignments
   local gmm=$exp/$1/tri3b ali=$exp/$1/clean_ali dev=$exp/$1/clean_ali_dev
   if [ "$1" = clean ]; then ali=$exp/clean/tri3b_ali dev=$exp/clean/dev_ali; fi

@@ -67,7 +67,7 @@ fi
 
 stages_options="$am_size $baselines"
 if stage 7 "train the Li-GRU of each training, and the baselines on clean" --in "$exp/clean/tri3b/final.mdl" --in "$exp/multi_enhanced/tri3b/final.mdl" --in "$cfg/am" --out "$exp/multi_enhanced/ligru/best.pt"; then
-  for training in $trainings; do train_am "$training" ligru "$cfg/am/ligru_$am_size.yaml"; done
+  for training in $trainings; do train_am "$training" ligru "$(am_config ligru "$am_size" "$training")"; done
   for model in $baselines; do train_am clean "$model" "$cfg/am/${model}_$am_size.yaml"; done
 fi
 
