@@ -68,6 +68,7 @@ setup_install() { # KIND VENV
   setup_pip "$2" "torch" torch==2.13.0
   setup_pip "$2" "the locked packages" -r "$SCHOOLYARD_ROOT/requirements.lock"
   [ "$1" = run ] || setup_pip "$2" "the tools of the developers" -r "$SCHOOLYARD_ROOT/requirements-dev.lock"
+  setup_pip "$2" "the command schoolyard" --no-deps -e "$SCHOOLYARD_ROOT"
   (setup_pip "$2" "PESQ" -r "$SCHOOLYARD_ROOT/requirements-metrics.lock" 2>/dev/null) ||
     echo "setup: no PESQ, it needs a C compiler (Debian, Ubuntu: apt install g++); score tables will say so" >&2
   rm -f "$2/.schoolyard/begun"

@@ -68,19 +68,19 @@ fi
 stages_options="$am_size $baselines"
 if stage 7 "train the Li-GRU of each training, and the baselines on clean" --in "$exp/clean/tri3b/final.mdl" --in "$exp/multi_enhanced/tri3b/final.mdl" --in "$cfg/am" --out "$exp/multi_enhanced/ligru/best.pt"; then
   for training in $trainings; do train_am "$training" ligru "$(am_config ligru "$am_size" "$training")"; done
-  for model in $baselines; do train_am clean "$model" "$cfg/am/${model}_$am_size.yaml"; done
+  for name in $baselines; do train_am clean "$name" "$cfg/am/${name}_$am_size.yaml"; done
 fi
 
 if stage 8 "decode every model on every test condition" --in "$exp/clean/ligru/best.pt" --in "$exp/multi_enhanced/ligru/best.pt" --out "$exp/multi_enhanced/ligru/decode_clean_enhanced_open"; then
   for training in $trainings; do decode_am "$training" ligru; done
-  for model in $baselines; do decode_am clean "$model"; done
+  for name in $baselines; do decode_am clean "$name"; done
 fi
 
 if stage 9 "score and report" --in "$exp/multi_enhanced/ligru/decode_clean_enhanced_open" --out "$work/RESULTS.md"; then
   for training in $trainings; do
-    for model in tri3b ligru; do score_model "$training" "$model"; done
+    for name in tri3b ligru; do score_model "$training" "$name"; done
   done
-  for model in $baselines; do score_model clean "$model"; done
+  for name in $baselines; do score_model clean "$name"; done
   python -m am report --work "$work" --out "$work/RESULTS.md" --title "speechocean762: children, with and without enhancement" --note "$recipe_dir/NOTES.md"
 fi
 stages_end

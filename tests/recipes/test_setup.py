@@ -43,7 +43,7 @@ def asked(tmp_path: Path) -> list[str]:
 def test_the_first_run_installs_torch_before_the_lock_and_the_second_nothing(tmp_path: Path) -> None:
     first = set_up(tmp_path)
     assert first.returncode == 0, first.stderr
-    wanted = [f"pip {ROOT}/requirements.lock", f"pip {ROOT}/requirements-metrics.lock"]
+    wanted = [f"pip {ROOT}/requirements.lock", f"pip {ROOT}", f"pip {ROOT}/requirements-metrics.lock"]
     assert asked(tmp_path) == ["venv", "pip torch==2.13.0", *wanted]
     assert set_up(tmp_path).stdout == "ready\n"
     assert len(asked(tmp_path)) == 4
