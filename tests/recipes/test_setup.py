@@ -46,7 +46,7 @@ def test_the_first_run_installs_torch_before_the_lock_and_the_second_nothing(tmp
     wanted = [f"pip {ROOT}/requirements.lock", f"pip {ROOT}", f"pip {ROOT}/requirements-metrics.lock"]
     assert asked(tmp_path) == ["venv", "pip torch==2.13.0", *wanted]
     assert set_up(tmp_path).stdout == "ready\n"
-    assert len(asked(tmp_path)) == 4
+    assert len(asked(tmp_path)) == 5
 
 
 def test_an_environment_for_developers_serves_users_too(tmp_path: Path) -> None:
