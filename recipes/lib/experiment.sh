@@ -153,6 +153,21 @@ train_am() { # TRAINING NAME CFG: an acoustic model on fMLLR features and the cl
     --dev-data "$data/dev_for_$1" --dev-ali "$dev" --dev-fmllr "$exp/$1/tri3b_ali_dev"
 }
 
+train_ams() { # NAME SIZE: of every training, side by side, since one takes one core
+  local training pids=() code=0
+  for training in $trainings; do
+    train_am "$training" "$1" "$(am_config "$1" "$2" "$training")" 2>&1 | named "$training" &
+    pids+=($!)
+  done
+  for training in "${pids[@]}"; do wait "$training" || code=$?; done
+  return "$code"
+}
+
+named() { # WORD: before each line
+  local line
+  while IFS= read -r line; do printf '%s: %s\n' "$1" "$line"; done
+}
+
 decode_am() { # TRAINING NAME: with the graph of the clean ladder, whose pdfs the model has
   local test lm
   for test in $tuned; do forward_am "$1" "$2" "dev_$test" "$(set_of dev "$test")"; done

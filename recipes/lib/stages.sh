@@ -201,6 +201,7 @@ stages_trap() { # EXIT_CODE
   trap - EXIT
   trap '' INT TERM HUP
   [ "$1" = 0 ] && return
+  kill -TERM 0 # the group is the recipe's own: what it runs side by side would not hear of Ctrl-C
   if [ -n "$stages_open" ]; then
     stages_restore_output
     local how="failed with exit code $1 at $0:${stages_line:-?}"

@@ -63,9 +63,10 @@ if stage 6 "language models and the GMM ladder, mono to tri3b, of each training"
 fi
 
 if stage 7 "train the Li-GRU of each training" --in "$exp/clean/tri3b/final.mdl" --in "$exp/multi/tri3b/final.mdl" \
-  --in "$exp/multi_enhanced/tri3b/final.mdl" --in "$cfg/am/ligru_tiny.yaml" \
-  --out "$exp/clean/ligru/best.pt" --out "$exp/multi_enhanced/ligru/best.pt"; then
-  for training in $trainings; do train_am "$training" ligru "$cfg/am/ligru_tiny.yaml"; done
+  --in "$exp/multi_enhanced/tri3b/final.mdl" --in "$cfg/am/ligru_tiny.yaml" --in "$cfg/am/ligru_tiny_x2.yaml" \
+  --in "$cfg/am/ligru_tiny_x3.yaml" --out "$exp/clean/ligru/best.pt" --out "$exp/multi/ligru/best.pt" \
+  --out "$exp/multi_enhanced/ligru/best.pt"; then
+  train_ams ligru tiny
 fi
 
 if stage 8 "decode every model on every test condition" --in "$exp/clean/ligru/best.pt" \

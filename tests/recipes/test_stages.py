@@ -248,3 +248,17 @@ def test_kill_9_at_drawn_moments_then_the_same_command_ends_with_the_same_result
     assert result.returncode == 0, result.stderr
     assert (mini.work / "RESULTS").read_text() == "4\n"
     assert (mini.work / "data/many").read_text() == "one\ntwo\n" * 2
+
+
+def test_an_interrupt_reaches_programs_that_run_side_by_side(mini: Mini) -> None:
+    recipe = mini.folder / "mini/run.sh"
+    beside = f'(sleep 4; touch "{mini.folder}/survivor") & wait'
+    recipe.write_text(recipe.read_text().replace('cp "$source_file" "$data/copy.tmp"', beside))
+    run = mini.start()
+    wait_for(run, "writes")
+    time.sleep(1)
+    run.send_signal(signal.SIGINT)
+    run.communicate(timeout=30)
+    time.sleep(5)
+    assert run.returncode == 130
+    assert not (mini.folder / "survivor").exists()
