@@ -102,6 +102,7 @@ def train(
     train_set, dev_set = (
         (whole, merge(dev_sets, dev_names)) if dev_sets else hold_out(whole, settings.train.dev_speakers)
     )
+    _check_speakers(train_set, dev_set, dev_names)
     train_model(settings, train_set, dev_set, out, device=device, force=force)
 
 
@@ -199,6 +200,14 @@ def _read(settings: AcousticConfig, data: Path, **places: Any) -> FrameSet:
             data, "has no alignments given", mend="give --ali DIR for each --data (--dev-ali for --dev-data)"
         )
     return read_frames(Source(data=data, **places), settings.inputs)
+
+
+def _check_speakers(train_set: FrameSet, dev_set: FrameSet, dev_names: list[str]) -> None:
+    """A development set with voices of the training set would choose the best at learning them by heart."""
+    shared = sorted(set(train_set.speakers) & set(dev_set.speakers))
+    if shared:
+        problem = f"{len(shared)} of its speakers are in the training set too (first: {shared[0]})"
+        raise SchoolyardError(", ".join(dev_names), problem, mend="split by speaker: every child in one set only")
 
 
 def _check_normalisation(settings: AcousticConfig, sets: list[FrameSet], names: list[str]) -> None:

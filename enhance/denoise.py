@@ -121,6 +121,8 @@ def _denoise(
     results = list(map_jobs(work, recordings, jobs=jobs, label=f"denoise {Path(where).name}", unit="rec"))
     failed = {one.name: result for one, result in zip(recordings, results, strict=True) if isinstance(result, str)}
     if len(failed) > config.max_failed * len(recordings):
+        for name, problem in failed.items():
+            get_logger("enhance").error("failed: %s: %s", name, problem)
         first, problem = next(iter(failed.items()))
         text = f"{len(failed)} of {len(recordings)} recordings failed, the first: {first}: {problem}"
         raise AudioError(where, text, mend=f"repair them, or raise --max-failed (now {config.max_failed:g})")

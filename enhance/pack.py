@@ -5,6 +5,7 @@ index.tsv has a line an utterance: utterance, speaker, FLAC file, first sample, 
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,8 +23,6 @@ def pack_speech(
     shard_minutes: float, force: bool = False,
 ) -> int:  # fmt: skip
     """Write (utterance, speaker, samples) into shards of about this length; returns the number of utterances."""
-    import soundfile
-
     lines: list[str] = []
     with whole_dir(out, force=force) as folder:
         pieces: list[np.ndarray] = []
@@ -33,12 +32,21 @@ def pack_speech(
             pieces.append(samples)
             filled += len(samples)
             if filled >= shard_minutes * 60 * sample_rate:
-                soundfile.write(folder / f"speech-{shard:03d}.flac", np.concatenate(pieces), sample_rate, "PCM_16")
+                _write_shard(folder, shard, pieces, sample_rate)
                 pieces, shard, filled = [], shard + 1, 0
         if pieces:
-            soundfile.write(folder / f"speech-{shard:03d}.flac", np.concatenate(pieces), sample_rate, "PCM_16")
+            _write_shard(folder, shard, pieces, sample_rate)
         (folder / INDEX).write_text("".join(lines), encoding="utf-8")
     return len(lines)
+
+
+def _write_shard(folder: Path, shard: int, pieces: list[np.ndarray], sample_rate: int) -> None:
+    """Encoded in memory: libsndfile does not say why it could not write a file, such as a full disk."""
+    import soundfile
+
+    encoded = io.BytesIO()
+    soundfile.write(encoded, np.concatenate(pieces), sample_rate, "PCM_16", format="FLAC")
+    (folder / f"speech-{shard:03d}.flac").write_bytes(encoded.getbuffer())
 
 
 def read_pack(folder: str | os.PathLike[str], sample_rate: int) -> Iterator[tuple[str, str, np.ndarray]]:

@@ -23,7 +23,10 @@ def mix(
     """Mix a data directory with noise at drawn SNRs; same utterance ids, the draws recorded."""
     from enhance.mixing import MixConfig, mix_data_dir, parse_snrs
 
-    config = MixConfig(snr=parse_snrs(snr), seed=seed, sample_rate=sample_rate)
+    try:
+        config = MixConfig(snr=parse_snrs(snr), seed=seed, sample_rate=sample_rate)
+    except ValueError as error:
+        raise ConfigError("enhance mix", str(error), mend="change the option") from error
     typer.echo(f"wrote {mix_data_dir(data, noise, out, config, jobs=jobs, force=force)}")
 
 

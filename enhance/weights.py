@@ -34,8 +34,13 @@ def load_generator(path: str | os.PathLike[str], device: str = "cpu") -> tuple[s
         path = BUILTIN
     state = _read_export(Path(path)) if Path(path).suffix == ".safetensors" else load_checkpoint(path, KIND)
     name = state.get("model")
+    if isinstance(name, dict):
+        mend = "give the best.pt beside it"
+        raise CheckpointError(path, "is the state of a training run, not a finished generator", mend=mend)
     if name not in MODELS:
         raise CheckpointError(path, f"holds an unknown model {name!r}", mend=f"known: {', '.join(MODELS)}")
+    if missing := sorted({"config", "weights"} - state.keys()):
+        raise CheckpointError(path, f"lacks {', '.join(missing)}", mend="give a best.pt that 'enhance train' wrote")
     config_class, model_class = MODELS[name]
     model = model_class(from_plain(config_class, state["config"], os.fspath(path)))
     load_weights(model, state["weights"], path)
@@ -65,6 +70,9 @@ def _read_export(path: Path) -> dict[str, Any]:
             header = stream.metadata() or {}
             weights = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118  (no mapping)
         return {"model": header["model"], "config": json.loads(header["config"]), "weights": weights}
-    except (SafetensorError, KeyError, ValueError) as error:
+    except KeyError as missing:
+        problem = f"is not the export of a generator (its header lacks {missing})"
+        raise CheckpointError(path, problem, mend="export one: python -m enhance export-builtin") from missing
+    except (SafetensorError, ValueError) as error:
         problem = f"cannot be read as exported weights ({str(error)[:120]})"
         raise CheckpointError(path, problem, mend="use an undamaged copy, or export again") from error

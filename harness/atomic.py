@@ -67,9 +67,15 @@ def disk_error(path: str | os.PathLike[str], error: OSError) -> OSError | DiskEr
     """A full disk or a refused write as DiskError naming ``path``; any other OSError as it is."""
     import errno
 
+    if isinstance(error, shutil.Error):  # of copytree: (from, to, why) of each file that failed
+        problem = f"could not be copied whole ({error.args[0][0][2]})"
+        return DiskError(path, problem, mend="free some space, or make the source readable, and run the command again")
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return DiskError(path, "no space left on the disk", mend="free some space and run the same command again")
+        case errno.EFBIG:
+            mend = "raise the limit (ulimit -f), or write to another disk, and run the same command again"
+            return DiskError(path, "became larger than the limit on file sizes", mend=mend)
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return DiskError(path, "cannot be written (permission denied)", mend="choose an output you may write to")
         case _:

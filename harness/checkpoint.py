@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +34,24 @@ def load_checkpoint(path: str | os.PathLike[str], kind: str, *, device: str = "c
             warnings.simplefilter("ignore")  # torch warns about a foreign pickle before it refuses it
             content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # foreign bytes make the unpickler trip in any way (IndexError, AttributeError, ...)
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            path, f"cannot be read as a checkpoint ({reason[:160]})", mend="use an undamaged copy, or train again"
-        ) from error
+        problem = f"cannot be read as a checkpoint: {_reason(Path(path), error)}"
+        raise CheckpointError(path, problem, mend="use an undamaged copy, or train again") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(path, "is not a Schoolyard checkpoint", mend="import foreign weights first")
-    if content["kind"] != kind:
-        problem = f"holds a model of kind {content['kind']!r}, not {kind!r}"
-        raise CheckpointError(path, problem, mend="give another path")
+    if content.get("kind") != kind or not isinstance(content.get("state"), dict):
+        problem = f"holds a model of kind {content.get('kind')!r}, not {kind!r}"
+        raise CheckpointError(path, problem, mend=f"give a checkpoint that 'python -m {kind} train' wrote")
     return dict(content["state"])
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Why torch cannot load a file; its own text advises to load whatever is in it, which nobody should."""
+    if not zipfile.is_zipfile(path):
+        return "it is cut off, or was never one"
+    if "Weights only load failed" in str(error):
+        return "it holds more than tensors and plain data"
+    lines = str(error).strip().splitlines()
+    return lines[0][:160] if lines else type(error).__name__
 
 
 def load_weights(module: Any, weights: dict[str, Any], path: str | os.PathLike[str]) -> None:

@@ -32,10 +32,12 @@ def run(app: typer.Typer, *, prog: str | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
-        described = disk_error(error.filename or "a file", error)
-        if not isinstance(described, SchoolyardError):
+        described = disk_error(error.filename or "a temporary file", error)
+        if isinstance(described, SchoolyardError):
+            _fail(str(described))
+        if error.filename is None:
             raise
-        _fail(str(described))
+        _fail(str(SchoolyardError(error.filename, f"{error.strerror}", mend="check this path")))
 
 
 def _fail(text: str) -> None:

@@ -42,7 +42,7 @@ def train_lm(
     if not words:
         raise LexiconError("vocabulary", "is empty", mend="give the words of a lexicon")
     counts, lost = count_ngrams(sentences, {*words, START, END}, order)
-    if not counts[0]:
+    if not any(counts[0][(word,)] for word in words):
         raise LexiconError(
             "training text", "holds no word of the vocabulary", mend="check the text and the case of its words"
         )

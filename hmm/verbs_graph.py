@@ -50,12 +50,18 @@ def prepare_lang(
     from harness.config import load_config
     from hmm.lang import LangConfig, count_unknown, describe_unknown
     from hmm.lang import prepare_lang as prepare
+    from hmm.lexicon import DictDir
 
-    lang = prepare(dict_dir, lang_dir, load_config(LangConfig, config, overrides=set_ or []), force=force)
     if text is not None:
         sentences = read_sentences(text, plain=False)
-        missing = count_unknown(sentences, lang.words)
-        print(f"{text}: {describe_unknown(missing, sum(len(words) for words in sentences))}")
+        total = sum(len(words) for words in sentences)
+        missing = count_unknown(sentences, DictDir.read(dict_dir).words)
+        report = describe_unknown(missing, total)
+        if missing.total() == total:
+            mend = "give the lexicon of this language, in the letter case of the text"
+            raise LexiconError(text, f"no word of it is in {dict_dir}: {report}", mend=mend)
+        print(f"{text}: {report}")
+    prepare(dict_dir, lang_dir, load_config(LangConfig, config, overrides=set_ or []), force=force)
 
 
 def train_lm(

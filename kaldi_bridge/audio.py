@@ -20,6 +20,7 @@ from kaldi_bridge.text_tables import fields_of
 
 MAX_OVERSHOOT = 0.5  # seconds a segment may reach past its recording and is cut; extract-segments --max-overshoot
 RESAMPLE_QUALITY = "HQ"  # of soxr: linear phase, 20 bit
+RESAMPLE_MEND = "convert the recording (sox IN -r RATE OUT), or pass --resample to a command that has it"
 CHANNEL_NAMES = {"A": 0, "B": 1, "1": 0}
 
 
@@ -47,7 +48,7 @@ class AudioTable:
             return samples
         if not self.resample:
             problem = f"has {rate} samples a second where {self.sample_rate} are expected"
-            raise AudioError(self._where(utterance), problem, mend="resample it, or allow resampling (--resample)")
+            raise AudioError(self._where(utterance), problem, mend=RESAMPLE_MEND)
         self.resampled[rate] += 1
         return resample(samples, rate, self.sample_rate)
 

@@ -137,11 +137,15 @@ def _write_archives(stack: ExitStack, results: Iterator[_Made], base: Path) -> t
     for one in results:
         if one.failure is None:
             if writer is None or len(writer.index) == UTTERANCES_AN_ARCHIVE:
+                if writer is not None:
+                    writer.flush()
                 number = 1 + len(index) // UTTERANCES_AN_ARCHIVE
                 writer = stack.enter_context(MatrixWriter(f"{base}.{number}.ark", f"{base}.{number}.scp"))
             writer.write_packed(one.utterance, one.packed)
             index[one.utterance] = writer.index[one.utterance]
         kept.append(_Made(one.utterance, b"", one.frames, one.seconds, one.resampled_from, one.failure))
+    if writer is not None:
+        writer.flush()  # a full disk is met now, while the old features still stand
     return index, kept
 
 

@@ -20,7 +20,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.atomic import write_whole
+from harness.atomic import disk_error, write_whole
 from harness.errors import TableError
 from kaldi_bridge import compressed
 from kaldi_bridge.extended_names import kind_of, open_archive, open_place, place_of, run_pipe, split_specifier
@@ -174,6 +174,13 @@ class MatrixWriter:
         self._stream.write(key.encode() + b" ")
         self.index[key] = f"{self.ark}:{self._stream.tell()}"
         self._stream.write(packed)
+
+    def flush(self) -> None:
+        """Put what was written so far on the disk; raises DiskError where it is full."""
+        try:
+            self._stream.flush()
+        except OSError as error:
+            raise disk_error(self.ark, error) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -305,7 +305,7 @@ def _speaker_order(utt2spk: _Table) -> Iterator[Problem]:
     """Sorted by utterance must be sorted by speaker too (sort -k2): true where utterance ids start with the speaker."""
     order = [(re.sub(r"^[ \t]*[^ \t]*", "", line), line) for _, _, _, line in utt2spk.rows]
     for index in range(1, len(order)):
-        if order[index] < order[index - 1]:
+        if order[index][0] != order[index - 1][0] and order[index] < order[index - 1]:
             number, _, speaker, _ = utt2spk.rows[index]
             problem = (
                 f"sorted by utterance, the speakers are not in order: {speaker} after {order[index - 1][0].strip()}"

@@ -103,7 +103,7 @@ def test_the_verbs_pack_train_and_forward_on_kaldi_directories(golden_dir, tmp_p
     verbs = [
         ["pack", "--data", "data/train", "--ali", ali, "--fmllr", ali, "--lang", "data/lang",
          "--out", tmp_path / "a.npz"],
-        ["train", "--dataset", tmp_path / "a.npz", "--dev-dataset", tmp_path / "a.npz", "--out", tmp_path / "m",
+        ["train", "--dataset", tmp_path / "a.npz", "--out", tmp_path / "m", "--set", "train.dev_speakers=1",
          "--set", "train.epochs=1", "--set", "ligru.layers=1", "--set", "ligru.units=8"],
         ["forward", "--model", tmp_path / "m/best.pt", "--data", "data/test", "--out", tmp_path / "out",
          "--fmllr", "exp/tri3b/decode_test"],
