@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -51,18 +52,21 @@ def _data_dir(path: Path) -> Iterator[tuple[str, bytes]]:
     for table in sorted(path.iterdir()):
         if table.is_file() and table.name not in DERIVED and not table.name.startswith("."):
             yield table.name, _content(table)
-    wav_scp = path / "wav.scp"
-    for line in wav_scp.read_text(encoding="utf-8").splitlines() if wav_scp.is_file() else ():
-        audio = Path(line.partition(" ")[2].strip())
-        if audio.is_file():  # otherwise a command, or an offset into an archive: the text of the table counts
-            yield line, _when(audio)
 
 
 def _content(file: Path) -> bytes:
     try:
+        if file.suffix == ".scp":
+            return hashlib.sha256(file.read_bytes() + b"".join(_when(ark) for ark in _archives(file))).digest()
         return hashlib.sha256(file.read_bytes()).digest() if file.stat().st_size <= SMALL else _when(file)
     except FileNotFoundError:  # a dangling link
         return b"missing"
+
+
+def _archives(scp: Path) -> list[Path]:
+    """The files that a table points into: other matrices may stand at the same offsets."""
+    places = (line.partition(" ")[2].strip() for line in scp.read_text(encoding="utf-8").splitlines())
+    return sorted(path for path in {Path(re.sub(r":\d+(\[.*\])?$", "", place)) for place in places} if path.is_file())
 
 
 def _when(file: Path) -> bytes:
@@ -104,31 +108,42 @@ def _bare(lines: Iterable[str]) -> str:
 
 
 def check(
-    stamp: Path, text: str, inputs: Sequence[Path], outputs: Sequence[Path], writers: Mapping[str, str]
-) -> str | None:
+    stamp: Path, text: str, inputs: Sequence[Path], outputs: Sequence[Path], writers: Mapping[str, str],
+    redo: Sequence[Path] = (),
+) -> str | None:  # fmt: skip
     """None if the stage has run on exactly these inputs and this text and its outputs exist; otherwise why not.
 
-    Writes what it saw beside the stamp, for ``finish``.  writers: output -> stage, of the stages before.  Raises
-    StageError for an input that does not exist.
+    Writes what it saw beside the stamp, for ``finish``.  writers: output -> stage, of the stages before.  redo: removed
+    if the stage ran, or began, on something else (a training that would go on where it stopped).  Raises StageError for
+    an input that does not exist.
     """
     for path in inputs:
         if not path.exists():
             raise StageError(path, "is an input of this stage and does not exist", mend=_mend_for(path, writers))
-    now, digest = {str(path): fingerprint(path) for path in inputs}, hashlib.sha256(text.encode()).hexdigest()
-    with write_whole(_pending(stamp)) as stream:
-        json.dump({"text": digest, "inputs": now}, stream, indent=1)
-    try:
-        before = json.loads(stamp.read_text(encoding="utf-8"))
-        changed = sorted(path for path in now if before["inputs"].get(path) != now[path])
-        same_text = before["text"] == digest
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
-        return "not finished before"
+    now = {"text": hashlib.sha256(text.encode()).hexdigest(), **{str(path): fingerprint(path) for path in inputs}}
+    finished, begun = _read(stamp), _read(_begun(stamp))
+    before = finished or begun
+    changed = sorted(key for key in now if before is not None and before.get(key) != now[key])
     if changed:
-        return f"changed: {', '.join(changed)}"
-    if not same_text:
-        return "its commands or options changed"
+        for path in redo:
+            shutil.rmtree(path, ignore_errors=True)
+    with write_whole(_begun(stamp)) as stream:
+        json.dump({"seen": now}, stream, indent=1)
     gone = [str(path) for path in outputs if not path.exists()]
+    if changed:
+        return "changed: " + ", ".join("its commands or options" if key == "text" else key for key in changed)
+    if finished is None:
+        return "not finished before" if begun is None else "was cut off"
     return f"gone: {', '.join(gone)}" if gone else None
+
+
+def _read(stamp: Path) -> dict[str, str] | None:
+    """What a stage saw; None for no stamp, or a damaged one."""
+    try:
+        seen = json.loads(stamp.read_text(encoding="utf-8"))["seen"]
+        return {str(key): str(value) for key, value in seen.items()}
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def finish(stamp: Path, title: str, seconds: float, outputs: Sequence[Path]) -> None:
@@ -136,14 +151,18 @@ def finish(stamp: Path, title: str, seconds: float, outputs: Sequence[Path]) -> 
     for path in outputs:
         if not path.exists():
             raise StageError(path, f"was not written by the stage '{title}'", mend="read the log of the stage")
-    row = json.loads(_pending(stamp).read_text(encoding="utf-8"))
-    row |= {"title": title, "seconds": seconds, "ended": time.strftime("%Y-%m-%d %H:%M:%S")}
+    row = {
+        "seen": _read(_begun(stamp)),
+        "title": title,
+        "seconds": seconds,
+        "ended": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
     with write_whole(stamp) as stream:
         json.dump(row, stream, indent=1)
-    _pending(stamp).unlink()
+    _begun(stamp).unlink()
 
 
-def _pending(stamp: Path) -> Path:
+def _begun(stamp: Path) -> Path:
     return stamp.with_name(f"{stamp.name}.begun")
 
 
@@ -162,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--stamp", type=Path, required=True)
         sub.add_argument("--in", dest="inputs", type=Path, action="append", default=[])
         sub.add_argument("--out", dest="outputs", type=Path, action="append", default=[])
+        sub.add_argument("--redo", type=Path, action="append", default=[], help="removed if the stage ran on else")
         sub.add_argument("--title", default="")
         sub.add_argument("--seconds", type=float, default=0.0)
         sub.add_argument("--options", default="", help="text that shapes the stage")
@@ -190,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FRESH
     text = stage_text(given.script, given.line, given.library) if given.script else ""
     writers = dict(reversed(writer.split("=", 1)) for writer in given.writer)
-    reason = check(given.stamp, f"{text}\n{given.options}", given.inputs, given.outputs, writers)
+    reason = check(given.stamp, f"{text}\n{given.options}", given.inputs, given.outputs, writers, given.redo)
     if reason is not None:
         print(reason)
     return FRESH if reason is None else STALE

@@ -119,7 +119,8 @@ stages_fail() {
   exit 1
 }
 
-# stage N TITLE [--in PATH]... [--out PATH]...: true if the stage is to run now
+# stage N TITLE [--in PATH]... [--out PATH]... [--redo PATH]...: true if the stage is to run now
+# --redo: a training that goes on where it stopped; removed when the stage runs again since something has changed.
 stage() {
   stages_close || exit 1
   local code=0 reason
@@ -168,8 +169,11 @@ stages_remember() { # who writes what, for the mend of a missing input
 stages_say() {
   local index verb
   for ((index = 0; index + 1 < ${#stages_paths[@]}; index += 2)); do
-    verb=reads
-    [ "${stages_paths[index]}" = --in ] || verb=writes
+    case ${stages_paths[index]} in
+      --in) verb=reads ;;
+      --out) verb=writes ;;
+      *) continue ;;
+    esac
     printf '     %-6s %s\n' "$verb" "${stages_paths[index + 1]#"$PWD"/}"
   done
 }

@@ -33,7 +33,7 @@ if stage 1 "mix with noise" --in "$data/train" --in "$data/dev" --in "$data/test
 fi
 
 if stage 2 "train the enhancer" --in "$data/train" --in "$data/noise/train" --in "$cfg/enhance/compact_toy.yaml" \
-  --out "$model"; then
+  --out "$model" --redo "$(dirname "$model")"; then
   python -m enhance train --data "$data/train" --noise "$data/noise/train" \
     --config "$cfg/enhance/compact_toy.yaml" --out "$(dirname "$model")"
 fi
@@ -65,7 +65,8 @@ fi
 if stage 7 "train the Li-GRU of each training" --in "$exp/clean/tri3b/final.mdl" --in "$exp/multi/tri3b/final.mdl" \
   --in "$exp/multi_enhanced/tri3b/final.mdl" --in "$cfg/am/ligru_tiny.yaml" --in "$cfg/am/ligru_tiny_x2.yaml" \
   --in "$cfg/am/ligru_tiny_x3.yaml" --out "$exp/clean/ligru/best.pt" --out "$exp/multi/ligru/best.pt" \
-  --out "$exp/multi_enhanced/ligru/best.pt"; then
+  --out "$exp/multi_enhanced/ligru/best.pt" \
+  --redo "$exp/clean/ligru" --redo "$exp/multi/ligru" --redo "$exp/multi_enhanced/ligru"; then
   train_ams ligru tiny
 fi
 

@@ -127,7 +127,7 @@ def test_a_changed_input_or_option_runs_its_stage_and_the_later_ones(mini: Mini)
     mini.run()
     changed = mini.run("--times", "3")
     assert mini.ran(changed) == [1, 2]
-    assert "[stage 1/2] runs again; its commands or options changed" in changed.stdout
+    assert "[stage 1/2] runs again; changed: its commands or options" in changed.stdout
     (mini.folder / "source").write_text("one\n")
     again = mini.run("--times", "3")
     assert mini.ran(again) == [0, 1, 2]

@@ -57,7 +57,7 @@ def test_a_finished_stage_is_fresh_until_an_input_an_output_or_its_text_changes(
     made.write_text("2")
     finish(tmp_path / "stamp.json", "a stage", 1.0, [made])
     assert run_stage(tmp_path, [source], [made]) is None
-    assert run_stage(tmp_path, [source], [made], "other") == "its commands or options changed"
+    assert run_stage(tmp_path, [source], [made], "other") == "changed: its commands or options"
     source.write_text("3")
     assert run_stage(tmp_path, [source], [made]) == f"changed: {source}"
     source.write_text("1")
@@ -74,11 +74,32 @@ def test_an_input_that_changes_while_the_stage_runs_makes_it_run_again(tmp_path:
     assert run_stage(tmp_path, [source], []) == f"changed: {source}"
 
 
+def test_a_stage_that_was_cut_off_keeps_its_training_unless_something_changed(tmp_path: Path) -> None:
+    source, training = tmp_path / "source", tmp_path / "training"
+    source.write_text("1")
+    assert check(tmp_path / "stamp.json", "", [source], [], {}, [training]) == "not finished before"
+    training.mkdir()
+    assert check(tmp_path / "stamp.json", "", [source], [], {}, [training]) == "was cut off"
+    assert training.exists()
+    source.write_text("2")
+    assert check(tmp_path / "stamp.json", "", [source], [], {}, [training]) == f"changed: {source}"
+    assert not training.exists()
+
+
+def test_archives_count_with_the_table_that_points_into_them(tmp_path: Path) -> None:
+    archive, table = tmp_path / "feats.ark", tmp_path / "feats.scp"
+    archive.write_bytes(b"12345678")
+    table.write_text(f"a {archive}:2\nb {archive}:5[0:3]\n")
+    before = fingerprint(table)
+    os.utime(archive, (1e9, 1e9))
+    assert fingerprint(table) != before
+
+
 def test_a_damaged_stamp_counts_as_none(tmp_path: Path) -> None:
     (tmp_path / "stamp.json").write_text("{")
     assert run_stage(tmp_path, [], []) == "not finished before"
     (tmp_path / "stamp.json").write_text("[1]")
-    assert run_stage(tmp_path, [], []) == "not finished before"
+    assert run_stage(tmp_path, [], []) == "was cut off"
 
 
 def test_an_output_that_the_stage_did_not_make_is_an_error(tmp_path: Path) -> None:
