@@ -40,7 +40,8 @@ def load_checkpoint(path: str | os.PathLike[str], kind: str, *, device: str = "c
         raise CheckpointError(path, "is not a Schoolyard checkpoint", mend="import foreign weights first")
     if content.get("kind") != kind or not isinstance(content.get("state"), dict):
         problem = f"holds a model of kind {content.get('kind')!r}, not {kind!r}"
-        raise CheckpointError(path, problem, mend=f"give a best.pt that 'python -m {kind.partition('-')[0]} train' wrote")
+        room = kind.partition("-")[0]
+        raise CheckpointError(path, problem, mend=f"give a best.pt that 'python -m {room} train' wrote")
     return dict(content["state"])
 
 
