@@ -65,8 +65,9 @@ def _content(file: Path) -> bytes:
 
 def _archives(scp: Path) -> list[Path]:
     """The files that a table points into: other matrices may stand at the same offsets."""
-    places = (line.partition(" ")[2].strip() for line in scp.read_text(encoding="utf-8").splitlines())
-    return sorted(path for path in {Path(re.sub(r":\d+(\[.*\])?$", "", place)) for place in places} if path.is_file())
+    places = {line.partition(" ")[2].strip() for line in scp.read_text(encoding="utf-8").splitlines()}
+    files = {Path(re.sub(r":\d+(\[.*\])?$", "", place)) for place in places if not place.endswith("|")}
+    return sorted(path for path in files if path.is_file())
 
 
 def _when(file: Path) -> bytes:

@@ -56,7 +56,8 @@ fi
 
 if stage 6 "language models and the GMM ladder, mono to tri3b, of each training" --in "$data/local/lexicon.txt" \
   --in "$data/train/feats.scp" --in "$data/train_enhanced/feats.scp" --in "$data/test_mixed/feats.scp" \
-  --in "$cfg/hmm/ladder_toy.yaml" --out "$exp/clean/tri3b/graph_open" --out "$exp/multi_enhanced/tri3b/graph_open"; then
+  --in "$cfg/hmm/ladder_toy.yaml" --out "$exp/clean/tri3b/graph_open" --out "$exp/multi_enhanced/tri3b/graph_open" \
+  --redo "$exp/clean" --redo "$exp/multi" --redo "$exp/multi_enhanced"; then
   prepare_lms '' ''
   train_gmm "$cfg/hmm/ladder_toy.yaml" "$cfg/hmm/ladder_toy.yaml"
   for training in $trainings; do decode_gmm "$training"; done
