@@ -38,14 +38,15 @@ class TorchRecurrent(nn.Module):
         turned = packing.reversed_rows()
         for number, layer in enumerate(self.layers):
             rows = self.dropout(rows) if number else rows
-            columns = [_run(layer[0], rows, packing)]
+            cells = list(layer.children())
+            columns = [_run(cells[0], rows, packing)]
             if self.directions == 2:
-                columns.append(_run(layer[1], rows[turned], packing)[turned])
+                columns.append(_run(cells[1], rows[turned], packing)[turned])
             rows = torch.cat(columns, 1)
         return rows
 
 
-def _run(cell: nn.LSTM | nn.GRU, rows: Tensor, packing: Packing) -> Tensor:
+def _run(cell: nn.Module, rows: Tensor, packing: Packing) -> Tensor:
     """One layer in one direction, [frames, units]."""
     if rows.device.type != "cpu":
         states: Tensor = cell(PackedSequence(rows, packing.batch_sizes))[0].data
