@@ -169,7 +169,7 @@ def _noise(noise_dir: str, index: int, sample_rate: int) -> tuple[str, np.ndarra
 
 
 def parse_snrs(text: str) -> tuple[float, ...]:
-    """"0,5,10" as numbers.  Raises ConfigError."""
+    """ "0,5,10" as numbers.  Raises ConfigError."""
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:

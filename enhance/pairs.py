@@ -189,7 +189,6 @@ def _curves(bins: int, sample_rate: int, device: str) -> Tensor:
     return torch.tensor(np.stack(curves), dtype=torch.float32, device=device)
 
 
-
 def _coloured(rng: np.random.Generator, samples: int, device: str) -> Tensor:
     """Noise whose power falls with frequency to a drawn exponent from 0 (white) to 2 (red), at unit power."""
     exponent = rng.uniform(0, 2)

@@ -132,9 +132,7 @@ def _check_failed(where: str, failed: dict[str, str], total: int, limit: float) 
         log.warning("%s: %s", where, problem)
 
 
-def _decode_speaker(
-    model_dir: str, graph_dir: str, data: str, config: DecodeGmmConfig, speaker: str
-) -> SpeakerResult:
+def _decode_speaker(model_dir: str, graph_dir: str, data: str, config: DecodeGmmConfig, speaker: str) -> SpeakerResult:
     system = _load(model_dir, graph_dir)
     corpus = _load_data(data).subset_speakers([speaker])
     feats = SpeakerFeatures.read(corpus, system.model.recipe)

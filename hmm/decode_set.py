@@ -172,9 +172,7 @@ def _decode_share(job: int) -> int:
             continue
         if not raw.reached_final:
             report["partial"].append(utterance)
-        lattice = determinize(
-            raw, beam=config.lattice_beam, acoustic_scale=config.acoustic_scale, utterance=utterance
-        )
+        lattice = determinize(raw, beam=config.lattice_beam, acoustic_scale=config.acoustic_scale, utterance=utterance)
         path = best_path(lattice, 1 / config.acoustic_scale)
         report["arcs"] += lattice.num_arcs
         report["cost"] += path.graph_cost + config.acoustic_scale * path.acoustic_cost

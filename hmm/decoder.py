@@ -206,9 +206,7 @@ def _lattice(
             transition_id=on_arcs(graph.emit_id[emitting], np.zeros_like(epsilon)),
             word=on_arcs(graph.emit_word[emitting], graph.eps_word[epsilon]),
             graph_cost=on_arcs(graph.emit.view(np.float32)[emitting, 2], graph.eps.view(np.float32)[epsilon, 1]),
-            acoustic_cost=on_arcs(
-                -loglikes[frame[emits], graph.emit[emitting, 1]], np.zeros(len(epsilon), np.float32)
-            ),
+            acoustic_cost=on_arcs(-loglikes[frame[emits], graph.emit[emitting, 1]], np.zeros(len(epsilon), np.float32)),
             final_graph=final_graph,
             final_acoustic=np.where(np.isfinite(final_graph), np.float32(0), np.float32(np.inf)),
             reached_final=bool(reached_final),

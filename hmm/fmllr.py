@@ -107,9 +107,7 @@ def fmllr_objective(transform: np.ndarray, stats: FmllrStats) -> float:
     """The auxiliary function, without its constant."""
     dim = transform.shape[0]
     quadratic = np.einsum("ij,ijk,ik->", transform, stats.G, transform, optimize=True)
-    return float(
-        stats.beta * np.linalg.slogdet(transform[:, :dim])[1] + (transform * stats.K).sum() - 0.5 * quadratic
-    )
+    return float(stats.beta * np.linalg.slogdet(transform[:, :dim])[1] + (transform * stats.K).sum() - 0.5 * quadratic)
 
 
 @njit(cache=True, nogil=True)

@@ -160,9 +160,7 @@ def log_likelihoods(am: AmDiagGmm, feats: np.ndarray, pdfs: np.ndarray | None = 
     return out
 
 
-def accumulate(
-    am: AmDiagGmm, feats: np.ndarray, pdfs: np.ndarray, *, stat_feats: np.ndarray | None = None
-) -> GmmStats:
+def accumulate(am: AmDiagGmm, feats: np.ndarray, pdfs: np.ndarray, *, stat_feats: np.ndarray | None = None) -> GmmStats:
     """Expectation step over aligned frames (gmm-acc-stats-ali).
 
     feats: [frames, dim] give the posteriors; stat_feats, if given, are summed in their place (gmm-acc-stats-twofeats).
@@ -201,9 +199,7 @@ def gaussian_posteriors(am: AmDiagGmm, feats: np.ndarray, pdf: int) -> np.ndarra
     """Posteriors of the Gaussians of one pdf, float32 [frames, Gaussians of the pdf]."""
     begin, end = int(am.offsets[pdf]), int(am.offsets[pdf + 1])
     out = np.empty((len(feats), end - begin), np.float32)
-    _all_posteriors(
-        np.ascontiguousarray(feats, np.float32), begin, end, am.gconsts, am.means_invvars, am.inv_vars, out
-    )
+    _all_posteriors(np.ascontiguousarray(feats, np.float32), begin, end, am.gconsts, am.means_invvars, am.inv_vars, out)
     return out
 
 

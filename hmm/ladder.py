@@ -74,9 +74,7 @@ def train_ladder(
         last = align(data, lang, exp / "tri2b", exp / "tri2b_ali", config.align, **again)
     if "tri3b" in wanted:
         train_sat(data, lang, last, exp / "tri3b", config.sat, **again)
-        last = align_fmllr(
-            data, lang, exp / "tri3b", exp / "tri3b_ali", config.align, fmllr=config.sat.fmllr, **again
-        )
+        last = align_fmllr(data, lang, exp / "tri3b", exp / "tri3b_ali", config.align, fmllr=config.sat.fmllr, **again)
     return last
 
 

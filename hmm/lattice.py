@@ -130,6 +130,4 @@ def sweep(
         lattice.final_acoustic, np.asarray(lm_weights, np.float64), np.asarray(penalties, np.float64),
     )  # fmt: skip
     n = len(penalties)
-    return [
-        [words[offsets[w * n + p] : offsets[w * n + p + 1]] for p in range(n)] for w in range(len(lm_weights))
-    ]
+    return [[words[offsets[w * n + p] : offsets[w * n + p + 1]] for p in range(n)] for w in range(len(lm_weights))]

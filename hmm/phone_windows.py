@@ -76,9 +76,7 @@ def convert_alignments(
     if not alignments:
         return {}
     everything = np.concatenate(list(alignments.values()))
-    found = phone_windows(
-        old, list(alignments.values()), width=tree.context_width, position=tree.central_position
-    )
+    found = phone_windows(old, list(alignments.values()), width=tree.context_width, position=tree.central_position)
     states = old.id2hmm_state[everything]
     keys = np.column_stack([found.windows[found.phone_of_frame], states])
     distinct, inverse = _unique_rows(keys)

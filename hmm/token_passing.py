@@ -392,13 +392,9 @@ def _finish(final, n_frames, frame_start, block_start, state, cost, extra, links
     for i in range(size):
         best = min(best, cost[base + i] + end[i])
     last_extra = cost[base : base + size] + end - best
-    _sweep_frame(
-        n_frames, frame_start, block_start, cost, extra, links, link_cost, lattice_beam, last_extra
-    )
+    _sweep_frame(n_frames, frame_start, block_start, cost, extra, links, link_cost, lattice_beam, last_extra)
     for f in range(n_frames - 1, -1, -1):
-        _sweep_frame(
-            f, frame_start, block_start, cost, extra, links, link_cost, lattice_beam, last_extra[:0]
-        )
+        _sweep_frame(f, frame_start, block_start, cost, extra, links, link_cost, lattice_beam, last_extra[:0])
     keep = extra[base : base + size] < INF
     end = end[keep]
     n_links = _compact(

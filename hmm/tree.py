@@ -165,9 +165,7 @@ class _NodeInProgress:
 class _Grower:
     """Greedy best-first splitting."""
 
-    def __init__(
-        self, stats: TreeStats, questions: list[list[int]], topology: HmmTopology, config: TreeConfig
-    ) -> None:
+    def __init__(self, stats: TreeStats, questions: list[list[int]], topology: HmmTopology, config: TreeConfig) -> None:
         self.stats, self.config, self.topology = stats, config, topology
         self.questions = [frozenset(question) for question in questions]
         self.asked = np.zeros((len(questions), int(stats.events[:, :-1].max(initial=0)) + 1))

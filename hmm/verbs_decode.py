@@ -73,8 +73,6 @@ def lattice_best_path(
                 raise DecodeError(utterance, problem, mend="give the words.txt of the graph that was decoded")
             fields = [names[number] for number in fields]
         if confidences:
-            sure = word_confidences(
-                lattice, lm_weight=lm_weight, word_ins_penalty=penalty, utterance=utterance
-            )
+            sure = word_confidences(lattice, lm_weight=lm_weight, word_ins_penalty=penalty, utterance=utterance)
             fields = [f"{word} {value:.3f}" for word, value in zip(fields, sure, strict=True)]
         sys.stdout.write(" ".join([utterance, *fields]) + "\n")

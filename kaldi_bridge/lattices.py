@@ -170,9 +170,7 @@ def _plain(arcs: NDArray[np.int32], finals: NDArray[np.int32], ids: NDArray[np.i
     )
 
 
-def _compact(
-    arcs: NDArray[np.int32], finals: NDArray[np.int32], ids: NDArray[np.int32], start: int
-) -> CompactLattice:
+def _compact(arcs: NDArray[np.int32], finals: NDArray[np.int32], ids: NDArray[np.int32], start: int) -> CompactLattice:
     order, states, rank = _order(arcs, len(finals), start)
     ids, starts = _gather(ids, np.concatenate([arcs[:, 6], finals[:, 2]]), np.concatenate([order, len(arcs) + states]))
     return CompactLattice(

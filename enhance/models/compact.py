@@ -105,9 +105,7 @@ class Compact(Generator):
         mask, _ = self.mask(spectrum, 0, spectrum.shape[1], None)
         return self.spectrum.inverse(spectrum * mask, noisy.shape[-1]) * level
 
-    def mask(
-        self, spectrum: Tensor, first: int, last: int, states: list[State] | None
-    ) -> tuple[Tensor, list[State]]:
+    def mask(self, spectrum: Tensor, first: int, last: int, states: list[State] | None) -> tuple[Tensor, list[State]]:
         """Masks of frames first .. last-1 of a piece of spectrum; the frames around them are context.
 
         spectrum: complex [batch, frames, bins] at unit level.  states: of the recurrences after frame first-1.

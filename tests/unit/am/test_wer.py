@@ -110,9 +110,7 @@ def test_alignments_are_those_of_the_real_align_text(kaldi_root: Path, tmp_path:
     for name, side in (("ref", 0), ("hyp", 1)):
         text = "".join(f"u{n:04d} {' '.join(pair[side])}\n" for n, pair in enumerate(pairs))
         (tmp_path / name).write_text(text)
-    printed = run_kaldi(
-        kaldi_root, f"align-text --special-symbol='***' ark:{tmp_path}/ref ark:{tmp_path}/hyp ark,t:-"
-    )
+    printed = run_kaldi(kaldi_root, f"align-text --special-symbol='***' ark:{tmp_path}/ref ark:{tmp_path}/hyp ark,t:-")
     for line, (reference, hypothesis) in zip(printed.splitlines(), pairs, strict=True):
         cells = [tuple(cell.split()) for cell in line.split(None, 1)[1].split(";")]
         assert align_words(reference, hypothesis) == cells

@@ -47,7 +47,8 @@ def compact() -> CompactLattice:
 
 def equal(first: object, second: object) -> bool:
     return type(first) is type(second) and all(
-        np.array_equal(getattr(first, f.name), getattr(second, f.name)) for f in dataclasses.fields(first)  # type: ignore[arg-type]
+        np.array_equal(getattr(first, f.name), getattr(second, f.name))
+        for f in dataclasses.fields(first)  # type: ignore[arg-type]
     )
 
 
