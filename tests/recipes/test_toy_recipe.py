@@ -36,12 +36,20 @@ def table(work: Path) -> list[str]:
     return re.findall(r"^\|.*%?.*\|$", (work / "RESULTS.md").read_text(), re.MULTILINE)
 
 
+def finish(run: subprocess.Popen[str], log: Path) -> None:
+    """Wait for a run that must end well; take it along where the test itself is stopped."""
+    try:
+        assert run.wait() == 0, log.read_text()[-2000:]
+    finally:
+        run.terminate()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_kill_9_at_drawn_moments_ends_with_the_table_of_an_undisturbed_run(tmp_path: Path) -> None:
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    assert start(tmp_path, undisturbed).wait() == 0, (tmp_path / "undisturbed.log").read_text()[-2000:]
+    finish(start(tmp_path, undisturbed), tmp_path / "undisturbed.log")
     draw = random.Random(int(os.environ.get("KILL_SEED", "5")))
     for _ in range(12):
         run = start(tmp_path, killed)
@@ -50,6 +58,6 @@ def test_kill_9_at_drawn_moments_ends_with_the_table_of_an_undisturbed_run(tmp_p
         except subprocess.TimeoutExpired:
             run.send_signal(signal.SIGKILL)  # the supervisor; the next run ends what it left at work
             run.wait()
-    assert start(tmp_path, killed).wait() == 0, (tmp_path / "killed.log").read_text()[-2000:]
+    finish(start(tmp_path, killed), tmp_path / "killed.log")
     assert len(table(killed)) > 6
     assert table(killed) == table(undisturbed)
