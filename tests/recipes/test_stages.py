@@ -84,6 +84,7 @@ class Mini:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=interruptible,
         )
 
     def ran(self, result: subprocess.CompletedProcess[str]) -> list[int]:
@@ -101,6 +102,11 @@ def mini(tmp_path: Path) -> Mini:
     (tmp_path / "mini/run.sh").write_text(RECIPE)
     (tmp_path / "source").write_text("one\ntwo\n")
     return Mini(tmp_path)
+
+
+def interruptible() -> None:
+    """In the child: an interrupt counts, also where the tests run in the background with interrupts ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(stream_of: subprocess.Popen[str], text: str) -> None:

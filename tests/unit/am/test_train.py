@@ -29,7 +29,9 @@ ROOT = Path(__file__).resolve().parents[3]
 PHONES = ("SIL", "A", "B")
 
 
-def frame_set(utterances: int = 12, *, speakers: int = 4, dim: int = 5, pdfs: int = 6, seed: int = 0) -> FrameSet:
+def frame_set(
+    utterances: int = 12, *, speakers: int = 4, dim: int = 5, pdfs: int = 6, seed: int = 0, group: str = "spk"
+) -> FrameSet:
     """Utterances of 8 to 30 frames in runs of one pdf, each pdf with a mean of its own; phone = pdf modulo 3."""
     rng = np.random.default_rng(seed)
     means = np.random.default_rng(99).normal(size=(pdfs, dim)) * 2
@@ -39,7 +41,7 @@ def frame_set(utterances: int = 12, *, speakers: int = 4, dim: int = 5, pdfs: in
     return FrameSet(
         meta=FrameMeta(streams=(f"feats:{dim}",), speaker_norm="mean_variance", num_pdfs=pdfs, phones=PHONES),
         utterances=tuple(f"utt{i:03d}" for i in range(utterances)),
-        speakers=tuple(f"spk{i % speakers}" for i in range(utterances)),
+        speakers=tuple(f"{group}{i % speakers}" for i in range(utterances)),
         lengths=lengths.astype(np.int64),
         features=features.astype(np.float16),
         pdfs=targets.astype(np.int16),
@@ -269,9 +271,9 @@ def test_a_finished_training_is_left_alone(tmp_path):
 def test_training_killed_within_an_epoch_and_rerun_ends_with_the_same_bytes(tmp_path, schedule, epochs):
     settings = config(epochs=6, schedule=schedule, patience=0)
     frame_set(300).save(tmp_path / "train.npz")
-    frame_set(20, seed=1).save(tmp_path / "dev.npz")
+    frame_set(20, seed=1, group="dev").save(tmp_path / "dev.npz")
     dump_config(settings, tmp_path / "config.yaml")
-    train_model(settings, frame_set(300), frame_set(20, seed=1), tmp_path / "whole")
+    train_model(settings, frame_set(300), frame_set(20, seed=1, group="dev"), tmp_path / "whole")
     command = [
         sys.executable,
         "-m",
