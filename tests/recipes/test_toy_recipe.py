@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = "children: 6\nutterances: 7\nnoises: 1\n"
+SMALL = "children: 10\nutterances: 14\nnoises: 1\n"
 
 
 def start(tmp_path: Path, work: Path) -> subprocess.Popen[str]:
