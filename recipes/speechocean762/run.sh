@@ -76,7 +76,7 @@ if stage 8 "decode every model on every test condition" --in "$exp/clean/ligru/b
   for name in $baselines; do decode_am clean "$name"; done
 fi
 
-if stage 9 "score and report" --in "$exp/multi_enhanced/ligru/decode_clean_enhanced_open" --out "$work/RESULTS.md"; then
+if stage 9 "score and report" --in "$exp/clean/ligru/decode_clean_open/lat.1.gz" --in "$exp/multi_enhanced/ligru/decode_clean_enhanced_open/lat.1.gz" --out "$work/RESULTS.md"; then
   for training in $trainings; do
     for name in tri3b ligru; do score_model "$training" "$name"; done
   done

@@ -75,8 +75,8 @@ if stage 8 "decode every model on every test condition" --in "$exp/clean/ligru/b
   for training in $trainings; do decode_am "$training" ligru; done
 fi
 
-if stage 9 "score and report" --in "$exp/clean/ligru/decode_clean_open" \
-  --in "$exp/multi/ligru/decode_clean_enhanced_open" --out "$work/RESULTS.md"; then
+if stage 9 "score and report" --in "$exp/clean/ligru/decode_clean_open/lat.1.gz" \
+  --in "$exp/multi/ligru/decode_clean_enhanced_open/lat.1.gz" --out "$work/RESULTS.md"; then
   for training in $trainings; do
     for model in tri3b ligru; do score_model "$training" "$model"; done
   done
