@@ -1,14 +1,26 @@
-"""Fixtures shared by all tests: where the golden files, a real Kaldi and the corpora are, or a skip with the reason."""
+"""Fixtures shared by all tests: one seed; the golden files, a real Kaldi and the corpora, or a skip with the reason."""
 
 from __future__ import annotations
 
 import os
+import random
 import shutil
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def one_seed() -> None:
+    """Draws from the global generators are the same in every run, whatever the order and number of workers."""
+    random.seed(0)
+    np.random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session")
