@@ -153,13 +153,19 @@ train_am() { # TRAINING NAME CFG: an acoustic model on fMLLR features and the cl
     --dev-data "$data/dev_for_$1" --dev-ali "$dev" --dev-fmllr "$exp/$1/tri3b_ali_dev"
 }
 
-train_ams() { # NAME SIZE: of every training, side by side, since one takes one core
-  local training pids=() code=0
-  for training in $trainings; do
-    train_am "$training" "$1" "$(am_config "$1" "$2" "$training")" 2>&1 | named "$training" &
-    pids+=($!)
+train_ams() { # SIZE TRAINING/NAME...: side by side, since one takes one core; one after another where they share a GPU
+  local size=$1 each running=0 most=$(nproc) code=0
+  shift
+  if nvidia-smi -L >/dev/null 2>&1; then most=1; fi
+  for each in "$@"; do
+    if ((running >= most)); then
+      wait -n || code=$?
+      running=$((running - 1))
+    fi
+    train_am "${each%/*}" "${each#*/}" "$(am_config "${each#*/}" "$size" "${each%/*}")" 2>&1 | named "$each" &
+    running=$((running + 1))
   done
-  for training in "${pids[@]}"; do wait "$training" || code=$?; done
+  for (( ; running > 0; running--)); do wait -n || code=$?; done
   return "$code"
 }
 

@@ -3,7 +3,7 @@
 #   --noise-train DIR --noise-test DIR   noise recordings, other ones for test
 #   --enhancer builtin|train|PATH        shipped weights (default), trained here on data/train, or a checkpoint
 #   --open-lm ARPA --closed-lm ARPA      language models; without: an open one, of the text of train and dev
-#   --am NAME --am-size SIZE             cfg/am/NAME_SIZE.yaml; default ligru small (5 x 550 is ligru paper)
+#   --am-size SIZE --baselines NAMES     cfg/am/NAME_SIZE.yaml; default small ('paper' is 5 x 550) and 'lstm gru mlp'
 # shellcheck source=recipes/lib/stages.sh
 . "$(dirname "$0")/../lib/stages.sh"
 # shellcheck source=recipes/lib/experiment.sh
@@ -30,57 +30,82 @@ cfg=$SCHOOLYARD_ROOT/cfg
 model=$enhancer
 [ "$enhancer" != train ] || model=$exp/enhance/compact/best.pt
 
+noisy_in=() noisy_out=() enhanced_in=() enhanced_out=() # what several stages read or write, as words of stage
+for name in train dev test; do
+  noisy_in+=(--in "$data/${name}_noisy") noisy_out+=(--out "$data/${name}_noisy")
+  enhanced_in+=(--in "$data/${name}_enhanced") enhanced_out+=(--out "$data/${name}_enhanced")
+done
+for name in mixed clean_enhanced; do
+  enhanced_in+=(--in "$data/test_$name") enhanced_out+=(--out "$data/test_$name")
+done
+clean_in=(--in "$data/train" --in "$data/dev" --in "$data/test")
+gmm_in=() gmm_out=() models=() cfg_in=() model_in=() model_out=() decoded_in=() decoded_out=()
+for training in $trainings; do
+  gmm_in+=(--in "$exp/$training/tri3b/final.mdl")
+  gmm_out+=(--out "$exp/$training/tri3b/graph_open" --redo "$exp/$training")
+  models+=("$training/ligru")
+done
+for name in $baselines; do models=("clean/$name" "${models[@]}"); done
+for name in "${models[@]}"; do
+  cfg_in+=(--in "$(am_config "${name#*/}" "$am_size" "${name%/*}")")
+  model_in+=(--in "$exp/$name/best.pt") model_out+=(--out "$exp/$name/best.pt" --redo "$exp/$name")
+  decoded_in+=(--in "$exp/$name/decode_clean_enhanced_open/lat.1.gz") decoded_out+=(--out "$exp/$name/decode_clean_enhanced_open")
+done
+
 stages_needs --source "$source_dir" --noise-train "$noise_train" --noise-test "$noise_test"
-if stage 0 "prepare the corpus" --in "$source_dir/train" --in "$source_dir/test" --out "$data/train" --out "$data/dev" --out "$data/test"; then
+if stage 0 "prepare the corpus" --in "$recipe_dir/prepare.py" --in "$source_dir/train" --in "$source_dir/test" \
+  --out "$data/train" --out "$data/dev" --out "$data/test" --out "$data/local/lexicon.txt"; then
   python "$recipe_dir/prepare.py" --source "$source_dir" --out "$data"
 fi
 
-if stage 1 "mix with noise" --in "$data/train" --in "$data/dev" --in "$data/test" --in "$noise_train" --in "$noise_test" --out "$data/test_noisy"; then
+if stage 1 "mix with noise" "${clean_in[@]}" --in "$noise_train" --in "$noise_test" "${noisy_out[@]}"; then
   mix_sets "$noise_train" "$noise_test"
 fi
 
 stages_options=$enhancer
 if [ "$enhancer" = train ]; then
-  if stage 2 "train the enhancer" --in "$data/train" --in "$noise_train" --in "$cfg/enhance/compact_cpu.yaml" --out "$model"; then
-    python -m enhance train --data "$data/train" --noise "$noise_train" --config "$cfg/enhance/compact_cpu.yaml" --out "$exp/enhance/compact"
+  if stage 2 "train the enhancer" --in "$data/train" --in "$noise_train" --in "$cfg/enhance/compact_cpu.yaml" \
+    --out "$model" --redo "$(dirname "$model")"; then
+    python -m enhance train --data "$data/train" --noise "$noise_train" --config "$cfg/enhance/compact_cpu.yaml" --out "$(dirname "$model")"
   fi
 fi
 
-if stage 3 "denoise every set with $enhancer" --in "$data/train_noisy" --in "$data/dev_noisy" --in "$data/test_noisy" --out "$data/test_clean_enhanced"; then
+weights_in=() # of a model that is no part of the program
+[ "$enhancer" = builtin ] || weights_in=(--in "$model")
+if stage 3 "denoise every set with $enhancer" "${weights_in[@]}" "${noisy_in[@]}" --in "$data/test" "${enhanced_out[@]}"; then
   denoise_sets "$model" 0.2
 fi
 
-if stage 4 "score the enhanced speech" --in "$data/test_enhanced" --out "$exp/score/clean_enhanced"; then
+if stage 4 "score the enhanced speech" --in "$data/test" "${noisy_in[@]}" "${enhanced_in[@]}" --out "$exp/score/clean_enhanced"; then
   score_quality
 fi
 
-if stage 5 "features and CMVN" --in "$data/test_enhanced/wav.scp" --in "$data/train/wav.scp" --out "$data/test_clean_enhanced/cmvn.scp"; then
+if stage 5 "features and CMVN" "${clean_in[@]}" "${noisy_in[@]}" "${enhanced_in[@]}" --out "$data/test_clean_enhanced/cmvn.scp"; then
   make_features
 fi
 
+lms_in=()
+for name in "$open_lm" "$closed_lm"; do [ -z "$name" ] || lms_in+=(--in "$name"); done
 stages_options="$enhancer $open_lm $closed_lm"
-if stage 6 "language models and the GMM ladder, mono to tri3b, of each training" --in "$data/train/feats.scp" --in "$data/train_enhanced/feats.scp" --in "$cfg/hmm" --out "$exp/multi_enhanced/tri3b/graph_open"; then
+if stage 6 "language models and the GMM ladder, mono to tri3b, of each training" --in "$data/local/lexicon.txt" "${lms_in[@]}" \
+  --in "$data/train/feats.scp" --in "$data/train_enhanced/feats.scp" --in "$data/test_mixed/feats.scp" --in "$cfg/hmm/ladder_multicondition.yaml" "${gmm_out[@]}"; then
   prepare_lms "$open_lm" "$closed_lm"
   train_gmm "" "$cfg/hmm/ladder_multicondition.yaml"
   for training in $trainings; do decode_gmm "$training"; done
 fi
 
 stages_options="$am_size $baselines"
-if stage 7 "train the Li-GRU of each training, and the baselines on clean" --in "$exp/clean/tri3b/final.mdl" --in "$exp/multi_enhanced/tri3b/final.mdl" --in "$cfg/am" --out "$exp/multi_enhanced/ligru/best.pt"; then
-  for training in $trainings; do train_am "$training" ligru "$(am_config ligru "$am_size" "$training")"; done
-  for name in $baselines; do train_am clean "$name" "$cfg/am/${name}_$am_size.yaml"; done
+if stage 7 "train the Li-GRU of each training, and the baselines on clean" "${gmm_in[@]}" "${cfg_in[@]}" "${model_out[@]}"; then
+  train_ams "$am_size" "${models[@]}"
 fi
 
-if stage 8 "decode every model on every test condition" --in "$exp/clean/ligru/best.pt" --in "$exp/multi_enhanced/ligru/best.pt" --out "$exp/multi_enhanced/ligru/decode_clean_enhanced_open"; then
-  for training in $trainings; do decode_am "$training" ligru; done
-  for name in $baselines; do decode_am clean "$name"; done
+if stage 8 "decode every model on every test condition" "${model_in[@]}" "${decoded_out[@]}"; then
+  for name in "${models[@]}"; do decode_am "${name%/*}" "${name#*/}"; done
 fi
 
-if stage 9 "score and report" --in "$exp/clean/ligru/decode_clean_open/lat.1.gz" --in "$exp/multi_enhanced/ligru/decode_clean_enhanced_open/lat.1.gz" --out "$work/RESULTS.md"; then
-  for training in $trainings; do
-    for name in tri3b ligru; do score_model "$training" "$name"; done
-  done
-  for name in $baselines; do score_model clean "$name"; done
+if stage 9 "score and report" "${decoded_in[@]}" --in "$recipe_dir/NOTES.md" --out "$work/RESULTS.md"; then
+  for training in $trainings; do score_model "$training" tri3b; done
+  for name in "${models[@]}"; do score_model "${name%/*}" "${name#*/}"; done
   python -m am report --work "$work" --out "$work/RESULTS.md" --title "speechocean762: children, with and without enhancement" --note "$recipe_dir/NOTES.md"
 fi
 stages_end

@@ -22,8 +22,9 @@ model=$exp/enhance/compact/best.pt
 [ -z "$corpus_config" ] || stages_needs --corpus-config "$corpus_config"
 
 if stage 0 "make the corpus" --in "$recipe_dir/prepare.py" --in "$recipe_dir/speech.py" --in "$recipe_dir/noises.py" \
-  --in "$recipe_dir/sentences.py" ${corpus_config:+--in "$corpus_config"} \
-  --out "$data/train" --out "$data/dev" --out "$data/test" --out "$data/noise/test" --out "$data/local/lexicon.txt"; then
+  --in "$recipe_dir/sentences.py" --in "$recipe_dir/lexicon.txt" ${corpus_config:+--in "$corpus_config"} \
+  --out "$data/train" --out "$data/dev" --out "$data/test" --out "$data/noise/train" --out "$data/noise/test" \
+  --out "$data/local/lexicon.txt"; then
   python "$recipe_dir/prepare.py" --out "$data" ${corpus_config:+--config "$corpus_config"}
 fi
 
@@ -67,7 +68,8 @@ if stage 7 "train the Li-GRU of each training" --in "$exp/clean/tri3b/final.mdl"
   --in "$cfg/am/ligru_tiny.yaml" --in "$cfg/am/ligru_tiny_x2.yaml" \
   --out "$exp/clean/ligru/best.pt" --out "$exp/multi/ligru/best.pt" \
   --redo "$exp/clean/ligru" --redo "$exp/multi/ligru"; then
-  train_ams ligru tiny
+  # shellcheck disable=SC2046 # words
+  train_ams tiny $(for training in $trainings; do echo "$training/ligru"; done)
 fi
 
 if stage 8 "decode every model on every test condition" --in "$exp/clean/ligru/best.pt" \
