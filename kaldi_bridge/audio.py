@@ -15,7 +15,7 @@ import numpy as np
 from harness.errors import AudioError, DataDirError
 from harness.log import get_logger
 from kaldi_bridge.data_dir import DataDir
-from kaldi_bridge.sound_files import Samples, SoundInfo, WavWriter, open_sound, read_sound, write_wav
+from kaldi_bridge.sound_files import Samples, SoundInfo, WavWriter, checked, open_sound, read_sound, write_wav
 from kaldi_bridge.text_tables import fields_of
 
 MAX_OVERSHOOT = 0.5  # seconds a segment may reach past its recording and is cut; extract-segments --max-overshoot
@@ -103,10 +103,8 @@ class AudioTable:
             first, last = (0, info.frames) if self.data.segments is None else segment_bounds(start, end, info, where)
             sound.seek(first)
             while first < last:
-                block = sound.read(min(size, last - first), dtype="float32", always_2d=True)
-                if not len(block):
-                    problem = f"is truncated: {last - first} samples are missing"
-                    raise AudioError(where, problem, mend="copy the file again from its source")
+                wanted = min(size, last - first)
+                block = checked(sound.read(wanted, dtype="float32", always_2d=True), wanted, info, where)
                 first += len(block)
                 yield self._one_channel(block, info, recording, channel, where)
 

@@ -26,6 +26,7 @@ Samples = NDArray[np.float32]
 STREAMED = 0x7FFF0000  # data sizes from here on, and 0, mean "unknown: read to the end" in a wav written to a pipe
 FLOATS = ("FLOAT", "DOUBLE")
 RAW_FULL_SCALE = 32768.0
+LOSSY_END = {"VORBIS": 8192, "OPUS": 5760}  # one block: what the last may lack of the length in the header
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,7 @@ def read_sound(
         if start:
             sound.seek(start)
         samples = sound.read(max(0, stop - start), dtype="float32", always_2d=True)
-    check_samples(samples, max(0, stop - start), info, where or name)
-    return samples, info
+    return checked(samples, max(0, stop - start), info, where or name), info
 
 
 @contextmanager
@@ -78,14 +78,19 @@ def open_sound(name: str, *, where: str = "", allow_commands: bool = True) -> It
                 raise AudioError(where, problem, mend="copy the file again from its source") from error
 
 
-def check_samples(samples: Samples, expected: int, info: SoundInfo, where: str) -> None:
-    """Refuse fewer samples than the header promised, and NaN or infinity in float files."""
-    if len(samples) < expected:
+def checked(samples: Samples, expected: int, info: SoundInfo, where: str) -> Samples:
+    """float32 [expected, channels]: refuses fewer than the header promised, and NaN or infinity in float files.
+
+    Some encoders round the length of an Ogg file up; what its last block lacks is silence.
+    """
+    missing = expected - len(samples)
+    if missing > LOSSY_END.get(info.subtype, 0):
         problem = f"is truncated: {expected} samples promised, {len(samples)} there"
         raise AudioError(where, problem, mend="copy the file again from its source")
     if info.subtype in FLOATS and not np.isfinite(samples).all():
         first = int(np.flatnonzero(~np.isfinite(samples).all(axis=1))[0])
         raise AudioError(where, f"holds NaN or infinity, first at sample {first}", mend="make the recording again")
+    return np.pad(samples, ((0, missing), (0, 0))) if missing > 0 else samples
 
 
 @contextmanager

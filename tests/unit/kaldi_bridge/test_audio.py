@@ -139,6 +139,44 @@ def test_damaged_recordings_are_refused_with_the_reason(tmp_path, clip, kind, wo
     assert caught.value.mend
 
 
+def ogg_crc(page: bytes) -> int:
+    """The checksum of an Ogg page (RFC 3533), its own field being 0."""
+    value = 0
+    for byte in page:
+        value ^= byte << 24
+        for _ in range(8):
+            value = (value << 1) ^ (0x104C11DB7 if value & 0x80000000 else 0)
+    return value
+
+
+def ogg_that_promises(clip: np.ndarray, more: int) -> bytes:
+    """An Ogg file whose last page counts ``more`` samples than there are, as some encoders write it."""
+    stream = io.BytesIO()
+    soundfile.write(stream, np.tile(clip, 4), RATE, format="OGG")
+    raw = stream.getvalue()
+    start = raw.rfind(b"OggS")
+    page = bytearray(raw[start:])
+    page[6:14] = struct.pack("<q", struct.unpack("<q", page[6:14])[0] + more)
+    page[22:26] = bytes(4)
+    page[22:26] = struct.pack("<I", ogg_crc(page))
+    return raw[:start] + bytes(page)
+
+
+def test_an_ogg_file_whose_length_was_rounded_up_ends_in_silence(tmp_path, clip):
+    (tmp_path / "u.ogg").write_bytes(ogg_that_promises(clip, 1000))
+    there, _ = soundfile.read(io.BytesIO(ogg_that_promises(clip, 0)), dtype="float32")
+    samples = read_one(one(tmp_path, str(tmp_path / "u.ogg")))
+    assert len(there) < len(samples) <= len(there) + 1000
+    np.testing.assert_array_equal(samples[: len(there)], there)
+    assert not samples[len(there) + 960 :].any()
+
+
+def test_an_ogg_file_that_lacks_more_than_a_block_is_refused(tmp_path, clip):
+    (tmp_path / "u.ogg").write_bytes(ogg_that_promises(clip, 20000))
+    with pytest.raises(AudioError, match="is truncated: 52000 samples promised"):
+        read_one(one(tmp_path, str(tmp_path / "u.ogg")))
+
+
 def test_another_rate_is_refused_unless_resampling_is_asked_for_and_then_said(tmp_path, caplog):
     tone = np.sin(2 * np.pi * 440 * np.arange(8000) / 8000).astype(np.float32) * 0.5
     write_wav(tmp_path / "u.wav", tone, 8000)
