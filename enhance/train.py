@@ -110,6 +110,7 @@ class Trainer:
     def _train_step(self, noisy: Tensor, clean: Tensor) -> dict[str, Tensor]:
         config = self.settings.train
         factor = self._rate_factor()
+        self.objective.begin_step(self.step, self._done())
         adversarial = self.critic_optimizer is not None and self._done() >= config.critic_from
         fake = self.model(noisy)
         parts: dict[str, Tensor] = {}

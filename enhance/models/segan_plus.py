@@ -14,8 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from enhance.layers.emphasis import de_emphasis, pre_emphasis
-from enhance.models.generator import Generator, Stream
+from enhance.models.context_stream import ContextGenerator
 
 WIDTH, STRIDE = 31, 4
 LATENT_PERIOD = 16  # bottleneck frames after which the latent noise repeats when denoising (16384 samples)
@@ -70,12 +69,12 @@ class Skip(nn.Module):
         return out
 
 
-class SeganPlus(Generator):
+class SeganPlus(ContextGenerator):
     """The generator; see the module's text."""
 
     def __init__(self, config: SeganPlusConfig) -> None:
         super().__init__()
-        self.config, self.sample_rate = config, config.sample_rate
+        self.config, self.sample_rate, self.emphasis = config, config.sample_rate, config.emphasis
         ins, outs = (1, *config.channels[:-1]), config.channels
         self.encoder = nn.ModuleList(
             nn.Conv1d(few, many, WIDTH, STRIDE, bias=config.bias) for few, many in zip(ins, outs, strict=True)
@@ -105,18 +104,10 @@ class SeganPlus(Generator):
         frames = math.ceil((2 * one_way + skip) / self.alignment)
         return int(frames * self.alignment)
 
-    def forward(self, noisy: Tensor) -> Tensor:
-        """[batch, samples] -> [batch, samples], with fresh latent noise while training."""
-        emphasised = pre_emphasis(noisy, self.config.emphasis)
-        return de_emphasis(self.raw(emphasised, 0), self.config.emphasis)
-
-    def raw(self, emphasised: Tensor, frame: int) -> Tensor:
-        """The network itself, in the pre-emphasised domain, where its objective judges it.
-
-        emphasised: [batch, samples].  frame: place of the first bottleneck frame in the recording.
-        """
-        samples = emphasised.shape[-1]
-        hidden = nn.functional.pad(emphasised, (0, -samples % self.alignment))[:, None]
+    def raw(self, samples: Tensor, frame: int) -> Tensor:
+        """[batch, samples] -> [batch, samples], both pre-emphasised: the domain where the objective judges them."""
+        count = samples.shape[-1]
+        hidden = nn.functional.pad(samples, (0, -count % self.alignment))[:, None]
         skips = []
         for conv, act, skip in zip(self.encoder, self.encoder_act, [*self.skips, None], strict=True):
             hidden = conv(_reflected(hidden))
@@ -131,7 +122,7 @@ class SeganPlus(Generator):
                 hidden = self.decoder_act[index](hidden)
                 taken = skips.pop()
                 hidden = torch.cat([hidden, taken], dim=1) if self.config.merge == "concat" else hidden + taken
-        return torch.tanh(hidden)[:, 0, :samples]
+        return torch.tanh(hidden)[:, 0, :count]
 
     def _latent(self, bottleneck: Tensor, frame: int) -> Tensor:
         """Noise as large as the bottleneck: fresh while training, a fixed repeating piece otherwise."""
@@ -141,52 +132,6 @@ class SeganPlus(Generator):
         piece = torch.randn(bottleneck.shape[1], LATENT_PERIOD, generator=generator).to(bottleneck)
         place = (torch.arange(bottleneck.shape[-1], device=bottleneck.device) + frame) % LATENT_PERIOD
         return piece[:, place].expand(bottleneck.shape[0], -1, -1)
-
-    def open_stream(self, level: float) -> Stream:
-        """A stream that holds back `context` samples; the level is not used: the network sees the signal as it is."""
-        return SeganPlusStream(self)
-
-
-class SeganPlusStream(Stream):
-    """Blocks of whole bottleneck frames, with context on both sides."""
-
-    def __init__(self, model: SeganPlus) -> None:
-        self.model = model
-        device = next(model.parameters()).device
-        self.held = torch.zeros(0, device=device)  # pre-emphasised samples, from `first` on
-        self.first = self.given = self.taken = 0  # places in the recording
-        self.last_in = self.last_out = torch.zeros(1, device=device)  # memory of the emphasis filters
-
-    def push(self, samples: Tensor) -> Tensor:
-        """[samples] -> [ready]."""
-        if not samples.shape[0]:
-            return samples
-        samples = samples.to(self.held)
-        coefficient = self.model.config.emphasis
-        before = torch.cat([self.last_in, samples[:-1]])
-        self.last_in = samples[-1:]
-        self.held = torch.cat([self.held, samples - coefficient * before])
-        self.taken += samples.shape[0]
-        alignment = self.model.alignment
-        return self._ready((self.taken - self.model.context) // alignment * alignment)
-
-    def finish(self) -> Tensor:
-        """The rest of the recording."""
-        return self._ready(self.taken)
-
-    def _ready(self, last: int) -> Tensor:
-        """Samples up to place `last`, or none if they are out already."""
-        if last <= self.given:
-            return self.held[:0]
-        alignment, context = self.model.alignment, self.model.context
-        until = min(self.taken, last + context)
-        block = self.held[None, : until - self.first]
-        enhanced = self.model.raw(block, self.first // alignment)[0, self.given - self.first : last - self.first]
-        out = de_emphasis(enhanced[None], self.model.config.emphasis, self.last_out)[0]
-        self.last_out, self.given = out[-1:], last
-        keep = max(0, (last - context) // alignment * alignment)
-        self.held, self.first = self.held[keep - self.first :], keep
-        return out
 
 
 def _reflected(hidden: Tensor) -> Tensor:

@@ -17,6 +17,9 @@ class Objective(nn.Module, ABC):
 
     critic: Critic | None
 
+    def begin_step(self, step: int, done: float) -> None:
+        """Called before each step, for weights and noise that change.  step: from 0.  done: share of the run."""
+
     @abstractmethod
     def critic_loss(self, fake: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
         """Scalar that the critic minimises; all [batch, samples], fake without history.  Only where critic is set."""
