@@ -12,10 +12,14 @@ from harness.errors import AlignmentError, ConfigError, DiskError, LexiconError,
 from hmm.align import AlignConfig
 from hmm.align_data import align, align_fmllr, estimate_transforms
 from hmm.alignment_dir import GmmDir, copy_alignments, read_alignments
+from hmm.decode_gmm import DecodeGmmConfig, decode_gmm
+from hmm.graph import make_graph
 from hmm.ladder import train_ladder, train_mono, train_sat
 from hmm.ladder_config import DeltasConfig, LadderConfig, LdaMlltConfig, MonoConfig, SatConfig
+from hmm.lattice import best_path
 from hmm.speaker_features import FeatureRecipe, SpeakerFeatures
 from kaldi_bridge.data_dir import DataDir
+from kaldi_bridge.lattices import read_decode_dir, read_lattices
 
 SHORT = {"leaves": 60, "gaussians": 150, "iterations": 6, "last_growth": 4, "realign": (3,)}
 TINY = LadderConfig(
@@ -120,14 +124,19 @@ def test_noisy_copies_train_with_the_clean_alignments(ladder, golden_dir, golden
     assert GmmDir.read(sat).alimdl is not None
 
 
+def spliced(data):
+    """The command of Kaldi for normalised, spliced features."""
+    cmvn = f"apply-cmvn --utt2spk=ark:{data}/utt2spk scp:{data}/cmvn.scp scp:{data}/feats.scp ark:-"
+    return f"{cmvn} | splice-feats ark:- ark:-"
+
+
 @pytest.mark.kaldi
 def test_kaldis_programs_read_the_models_and_align_as_we_do(ladder, golden_dir, golden_data, kaldi, tmp_path):
     data, lang, exp = golden_data("train"), golden_dir / "data/lang", ladder / "tri2b"
     for name in ("final.mdl", "final.alimdl"):
         said = kaldi("gmm-info", ladder / "tri3b" / name)
         assert f"number of pdfs {GmmDir.read(ladder / 'tri3b').am.num_pdfs}" in said
-    cmvn = f"apply-cmvn --utt2spk=ark:{data}/utt2spk scp:{data}/cmvn.scp scp:{data}/feats.scp ark:-"
-    feats = f"ark:{cmvn} | splice-feats ark:- ark:- | transform-feats {exp}/final.mat ark:- ark:- |"
+    feats = f"ark:{spliced(data)} | transform-feats {exp}/final.mat ark:- ark:- |"
     oov = (lang / "oov.int").read_text().strip()
     words = f"sym2int() {{ python3 -c 'import sys; w = dict(l.split() for l in open(sys.argv[1])); [print(l.split()[0], *(w.get(x, sys.argv[2]) for x in l.split()[1:])) for l in open(sys.argv[3])]' {lang}/words.txt {oov} {data}/text; }}; sym2int"  # noqa: E501
     kaldi(shell=f"{words} > {tmp_path}/text && compile-train-graphs --read-disambig-syms={lang}/phones/disambig.int "
@@ -138,6 +147,22 @@ def test_kaldis_programs_read_the_models_and_align_as_we_do(ladder, golden_dir, 
     theirs = read_alignments(tmp_path)
     same = sum(int((ours[utt] == ids).sum()) for utt, ids in theirs.items())
     assert same >= 0.999 * sum(map(len, theirs.values()))
+
+
+@pytest.mark.kaldi
+@pytest.mark.parametrize(("rung", "model"), [("tri2b", "final.mdl"), ("tri3b", "final.alimdl")])
+def test_kaldis_decoder_hears_in_our_model_and_graph_the_words_that_ours_hears(
+    ladder, golden_dir, golden_data, kaldi, tmp_path, rung, model
+):
+    data, exp = golden_data("test"), ladder / rung
+    graph = make_graph(golden_dir / "data/lang_test", exp, tmp_path / "graph")
+    out = decode_gmm(exp, graph, data, tmp_path / "ours", DecodeGmmConfig(adapt=False))
+    feats = f"ark:{spliced(data)} | transform-feats {exp}/final.mat ark:- ark:- |"
+    kaldi(shell=f"gmm-latgen-faster --max-active=7000 --beam=13 --lattice-beam=6 --acoustic-scale=0.083333 "
+                f'{exp}/{model} {graph}/HCLG.fst "{feats}" "ark:|gzip -c > {tmp_path}/lat.1.gz"')  # fmt: skip
+    ours = {utt: best_path(lattice).words.tolist() for utt, lattice in read_decode_dir(out)}
+    assert ours == {utt: best_path(lattice).words.tolist() for utt, lattice in read_lattices(tmp_path / "lat.1.gz")}
+    assert sum(map(len, ours.values())) >= len(ours)
 
 
 def test_feature_options_of_a_directory_are_read_and_kept(golden_dir, tmp_path):
