@@ -1,11 +1,13 @@
 """Is our GMM ladder as good as a real Kaldi's, and cheaper?  CPU seconds and WER of every rung on the same data.
 
     python benchmarks/ladder_vs_kaldi.py --corpus CORPUS --kaldi-work DIR --work DIR [--jobs 2] [--lm open]
+        [--side-by-side]
 
 CORPUS: speechocean762 in its official layout (train/, test/, resource/lexicon.txt, lm/*.arpa.gz).  --kaldi-work: where
-Kaldi's own scripts ran on it (times.txt, wer.txt: `step seconds` and `rung lm %WER ...`).  --work: where ours runs; a
-step that stands there is not run again and its times are kept.  WER is the best of LM weight 7..60 x penalty 0, 0.5, 1
-on test, for both.  Writes benchmarks/results/ladder_vs_kaldi.md.
+Kaldi's own scripts ran on it (times.txt, wer.txt: `step seconds` and `rung lm %WER ...`; data/ and path.sh).
+--side-by-side: Kaldi trains and aligns each rung once more, right after ours, so that both meet the same machine.
+--work: where ours runs; a step that stands there is not run again and its times are kept.  WER is the best of LM weight
+7..60 x penalty 0, 0.5, 1 on test, for both.  Writes benchmarks/results/ladder_vs_kaldi.md.
 """
 
 from __future__ import annotations
@@ -41,12 +43,18 @@ class Timed:
 
     def run(self, step: str, *words: object) -> None:
         """`python -m WORDS`, unless the step was run before."""
+        self._run(step, [sys.executable, "-m", *map(str, words)], ROOT)
+
+    def shell(self, step: str, work: Path, command: str) -> None:
+        """A command of a real Kaldi in its work folder, unless the step was run before."""
+        self._run(step, ["bash", "-euc", f". ./path.sh; {command} >log.{step} 2>&1"], work)
+
+    def _run(self, step: str, words: list[str], folder: Path) -> None:
         if step in self.seconds:
             return
         print(step, flush=True)
         before = _children_cpu()
-        environment = os.environ | ONE_THREAD
-        subprocess.run([sys.executable, "-m", *map(str, words)], cwd=ROOT, env=environment, check=True)
+        subprocess.run(words, cwd=folder, env=os.environ | ONE_THREAD, check=True)
         self.seconds[step] = round(_children_cpu() - before, 1)
         with write_whole(self.file) as stream:
             json.dump(self.seconds, stream)
@@ -73,12 +81,32 @@ def prepare(corpus: Path, work: Path, timed: Timed, lm: str, jobs: int) -> None:
     timed.run(f"lm_{lm}", "hmm", "format-lm", work / "data/lang", corpus / f"lm/{lm}.arpa.gz", work / f"data/lang_{lm}")
 
 
-def measure(work: Path, timed: Timed, lm: str, jobs: int) -> dict[str, float]:
-    """Train, decode and score every rung; returns WER in percent by rung."""
+def kaldi_steps(jobs: int) -> dict[str, tuple[str, str]]:
+    """(training, alignment) of each rung by Kaldi's scripts, into exp_again."""
+    many, sizes, exp = f"--nj {jobs} --cmd run.pl", "1000 6000 data/train data/lang", "exp_again"
+    align = f"steps/align_si.sh {many}"
+    return {
+        "mono": (f"steps/train_mono.sh {many} data/train data/lang {exp}/mono",
+                 f"{align} data/train data/lang {exp}/mono {exp}/mono_ali"),
+        "tri1": (f"steps/train_deltas.sh --cmd run.pl {sizes} {exp}/mono_ali {exp}/tri1",
+                 f"{align} data/train data/lang {exp}/tri1 {exp}/tri1_ali"),
+        "tri2b": (f"steps/train_lda_mllt.sh --cmd run.pl {sizes} {exp}/tri1_ali {exp}/tri2b",
+                  f"{align} --use-graphs true data/train data/lang {exp}/tri2b {exp}/tri2b_ali"),
+        "tri3b": (f"steps/train_sat.sh --cmd run.pl {sizes} {exp}/tri2b_ali {exp}/tri3b",
+                  f"steps/align_fmllr.sh {many} data/train data/lang {exp}/tri3b {exp}/tri3b_ali"),
+    }  # fmt: skip
+
+
+def measure(work: Path, timed: Timed, lm: str, jobs: int, kaldi_work: Path | None) -> dict[str, float]:
+    """Train, decode and score every rung; returns WER in percent by rung.  kaldi_work: where Kaldi trains beside."""
     data, lang, exp = work / "data", work / "data/lang", work / "exp"
     for rung in RUNGS:
         options = ("--lang", lang, "--out", exp, "--until", rung, "--jobs", jobs)
         timed.run(f"train_{rung}", "hmm", "gmm", "--data", data / "train", *options)
+        if kaldi_work is not None:
+            train, align = kaldi_steps(jobs)[rung]
+            timed.shell(f"kaldi_{rung}", kaldi_work, train)
+            timed.shell(f"kaldi_{rung}_ali", kaldi_work, align)
     found = {}
     grid = ScoreConfig(min_lmwt=7, max_lmwt=60, penalties=(0.0, 0.5, 1.0), widen=False)
     for rung in RUNGS:
@@ -112,7 +140,8 @@ def report(ours: dict[str, float], wer: dict[str, float], kaldi: Path, lm: str) 
     rows = [head + "| WER %: ours | Kaldi | ratio |", "|---|---|---|---|---|---|---|---|"]
     total, their_total = 0.0, 0.0
     for rung in RUNGS:
-        train, theirs = ours[f"train_{rung}"], times[rung] + times[f"{rung}_ali"]
+        train = ours[f"train_{rung}"]
+        theirs = sum(ours.get(f"kaldi_{step}", times[step]) for step in (rung, f"{rung}_ali"))
         total, their_total = total + train, their_total + theirs
         decode = f"{ours[f'decode_{rung}_{lm}']:.0f} | {times.get(f'decode_{rung}_{lm}', float('nan')):.0f}"
         reference = their_wer.get(rung, float("nan"))
@@ -130,25 +159,29 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--lm", default="open")
+    parser.add_argument("--side-by-side", action="store_true", help="Kaldi trains again, rung by rung with ours")
     args = parser.parse_args()
     work = args.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     timed = Timed(work)
     prepare(args.corpus.resolve(), work, timed, args.lm, args.jobs)
-    wer = measure(work, timed, args.lm, args.jobs)
-    table = report(timed.seconds, wer, args.kaldi_work, args.lm)
+    kaldi_work = args.kaldi_work.resolve()
+    wer = measure(work, timed, args.lm, args.jobs, kaldi_work if args.side_by_side else None)
+    table = report(timed.seconds, wer, kaldi_work, args.lm)
     head = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(head, cwd=ROOT, capture_output=True, text=True, check=False)
     text = f"""# The ladder against Kaldi's
 
-`python benchmarks/ladder_vs_kaldi.py --corpus CORPUS --kaldi-work DIR --work DIR --jobs {args.jobs} --lm {args.lm}`,
+`python benchmarks/ladder_vs_kaldi.py --corpus CORPUS --kaldi-work DIR --work DIR --jobs {args.jobs} --lm {args.lm}
+{"--side-by-side" * args.side_by_side}`,
 commit {commit.stdout.strip()}, {datetime.date.today()}, {platform.machine()}, Python {platform.python_version()},
 {os.cpu_count()} cores shared with other work; CPU seconds are user + system of all processes.
 
 58 children train (1160 utterances, 1.1 h), 16 test (320 utterances, 1780 words); {args.lm} LM; 1000 leaves, 6000
 Gaussians.
 WER is the best of LM weight 7..60 x insertion penalty 0, 0.5, 1 on test, for both sides.  Kaldi 5.5 ran its own scripts
-(train_mono, align_si, train_deltas, train_lda_mllt, train_sat, align_fmllr, decode, decode_fmllr) on the same machine.
+(train_mono, align_si, train_deltas, train_lda_mllt, train_sat, align_fmllr, decode, decode_fmllr) on the same machine,
+{"each rung's training right after ours; decoding in a run of its own" if args.side_by_side else "in a run of its own"}.
 
 {table}
 """
