@@ -140,6 +140,11 @@ class Compact(Generator):
         scale = limit * torch.tanh(magnitude / limit) / magnitude
         return torch.complex(real * scale, imag * scale)
 
+    @property
+    def latency(self) -> float:
+        """Seconds: a hop, the one that its second frame needs, and the context of that frame's mask."""
+        return (self.context + 2) * self.config.hop / self.sample_rate
+
     def open_stream(self, level: float) -> Stream:
         """A stream that holds back `context` frames and one hop."""
         return CompactStream(self, level)

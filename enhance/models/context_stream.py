@@ -31,6 +31,16 @@ class ContextGenerator(Generator):
     @abstractmethod
     def context(self) -> int: ...
 
+    @property
+    def levelled(self) -> bool:
+        """Whether `floor` is set."""
+        return self.floor is not None
+
+    @property
+    def latency(self) -> float:
+        """Seconds: one deepest frame and the context behind it."""
+        return (self.alignment + self.context) / self.sample_rate
+
     @abstractmethod
     def raw(self, samples: Tensor, frame: int) -> Tensor:
         """The network itself: [batch, samples] -> [batch, samples]; frame: the place of the first deepest frame."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
@@ -23,9 +24,26 @@ class Stream(ABC):
 
 
 class Generator(nn.Module, ABC):
-    """Noisy speech to clean speech at one sample rate."""
+    """Noisy speech to clean speech at one sample rate.
+
+    causal: whether no layer over frames looks ahead; a frame is then all that a stream waits for.
+    """
 
     sample_rate: int = 16000
+    causal: bool = False
+
+    @property
+    def levelled(self) -> bool:
+        """Whether the network sees the signal at unit level, so that a stream must be told the recording's."""
+        return True
+
+    @property
+    def latency(self) -> float:
+        """Seconds of sound, its own included, that a stream must have before a sample comes out, at most.
+
+        Algorithmic: frame and look-ahead, no time of processing.  Infinite where the whole recording is needed.
+        """
+        return math.inf
 
     @abstractmethod
     def forward(self, noisy: Tensor) -> Tensor:

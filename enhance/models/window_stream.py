@@ -26,6 +26,16 @@ class WindowGenerator(Generator):
     overlap: int = 16384
     floor: float | None = None
 
+    @property
+    def levelled(self) -> bool:
+        """Whether `floor` is set."""
+        return self.floor is not None
+
+    @property
+    def latency(self) -> float:
+        """Seconds: a window, and the sample that shows that it is not the last."""
+        return (self.window + 1) / self.sample_rate
+
     @abstractmethod
     def net(self, samples: Tensor) -> Tensor:
         """The network itself: [batch, samples] -> [batch, samples], any number of samples from 1 on."""

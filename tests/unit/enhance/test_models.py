@@ -8,6 +8,7 @@ from enhance.critics.spectrogram import SpectrogramCritic, SpectrogramCriticConf
 from enhance.models import MODELS
 from enhance.models.compact import Compact, CompactConfig
 from enhance.models.segan_plus import SeganPlus, SeganPlusConfig
+from enhance.models.window_stream import WindowGenerator
 
 SMALL = {
     "compact": [CompactConfig(channels=8, dual_paths=2, dilations=(1, 3))],
@@ -150,3 +151,21 @@ def test_a_critic_scores_any_length_and_passes_gradients(critic):
     assert fake.grad is not None
     assert fake.grad.abs().sum() > 0
     assert opinion.layers
+
+
+@pytest.mark.parametrize(("name", "config"), CASES)
+@torch.inference_mode()
+def test_a_stream_waits_as_long_as_the_latency_says(name, config):
+    model, block = built(name, config), 61
+    if isinstance(model, WindowGenerator):
+        model.window, model.overlap = 3000, 500
+    latency = round(model.latency * model.sample_rate)
+    stream, taken, given, waited = model.open_stream(0.1), 0, 0, 0
+    while taken < 3 * latency + 6000:
+        taken += block
+        ready = stream.push(0.1 * torch.randn(block)).shape[0]
+        if ready:
+            waited = max(waited, taken - given)  # of the oldest sample in this piece
+        given += ready
+    assert given
+    assert latency <= waited < latency + block
