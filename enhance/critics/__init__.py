@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from enhance.critics.critic import Critic
-from enhance.critics.segan import SeganCritic, SeganCriticConfig
+from enhance.critics.segan import SeganCritic, SeganCriticConfig, SeganV1CriticConfig
 from enhance.critics.spectrogram import SpectrogramCritic, SpectrogramCriticConfig
 
 CRITICS: dict[str, tuple[Any, Any]] = {
     "segan": (SeganCriticConfig, SeganCritic),
+    "segan_v1": (SeganV1CriticConfig, SeganCritic),
     "spectrogram": (SpectrogramCriticConfig, SpectrogramCritic),
 }
 

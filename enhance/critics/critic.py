@@ -19,6 +19,9 @@ class Opinion:
 class Critic(nn.Module, ABC):
     """Tells clean speech from a generator's output."""
 
+    def begin_step(self, step: int) -> None:
+        """For what changes with the training step (from 0); the objective calls it from its own begin_step."""
+
     @abstractmethod
     def forward(self, samples: Tensor, noisy: Tensor) -> Opinion:
         """samples: the speech under test, noisy: what the generator was given; both [batch, samples]."""

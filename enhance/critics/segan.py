@@ -1,7 +1,9 @@
-"""The critic of SEGAN+: strided convolutions over the pair (speech under test, noisy).
+"""The critics of the SEGAN lineage: strided convolutions over the pair (speech under test, noisy).
 
-Paper: Pascual et al. 2017 (arXiv:1703.09452); layer sizes as released for SEGAN+, 16384 samples at a time.  Differs:
-longer input is judged in windows of that length.
+Papers: Pascual et al. 2017 (arXiv:1703.09452; 11 levels of stride 2, virtual batch norm) and SEGAN+ (arXiv:1904.03418; 5
+levels of stride 4), 16384 samples at a time.  Sinc filters: Ravanelli and Bengio 2018 (arXiv:1808.00158).  Differs:
+longer input is judged in windows of that length; spectral norm reaches every weight, the head's last included; virtual
+batch norm has a fixed reference batch and statistics per channel.
 """
 
 from __future__ import annotations
@@ -14,59 +16,132 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from enhance.critics.critic import Critic, Opinion
+from enhance.layers.sinc import SincConv, WindowName
+from enhance.layers.virtual_batch_norm import VirtualBatchNorm
 
-WIDTH, STRIDE = 31, 4
+WIDTH = 31  # taps of a convolution
+HIDDEN = (256, 128)  # units of the head `none`
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeganCriticConfig:
+    """As released for SEGAN+; see SeganV1CriticConfig for the first SEGAN's."""
+
     channels: tuple[int, ...] = (64, 128, 256, 512, 1024)
-    norm: Literal["batch", "spectral", "none"] = "batch"
+    stride: int = 4
+    padding: tuple[int, int] = (14, 15)  # samples before and behind each layer's input
+    edges: Literal["reflect", "zero"] = "reflect"  # what is put there
+    bias: bool = True  # of the convolutions
+    norm: Literal["batch", "spectral", "virtual", "none"] = "batch"
+    reference: int = 16  # windows of the reference batch, of norm: virtual
+    activation: Literal["prelu", "leaky"] = "prelu"  # leaky: slope 0.3
+    head: Literal["none", "conv", "gmax", "gavg", "mlp"] = "none"  # mlp gives a score a frame, the others one a window
+    head_bias: bool = True  # of the 1x1 convolution of head: conv
+    frames: int = 16  # at the top: a window is frames * stride ** levels samples
     phase_shift: int = 5  # samples; each layer's input is rolled by 1 to so many, either way; 0 for none
-    frames: int = 16  # at the top: a window is frames * 4 ** levels samples
+    sinc: bool = False  # the first layer is a bank of channels[0] / 2 band-passes on each of the two signals
+    sinc_width: int = 251  # taps
+    sinc_window: WindowName = "hamming"
+    noise: float = 0.0  # standard deviation of Gaussian noise added to the input, so that the critic learns later
+    noise_decay: float = 0.7  # factor, each noise_every steps ...
+    noise_every: int = 1000
+    noise_from: int = 5000  # ... from this step on ...
+    noise_least: float = 0.01  # ... until it is below this, then none
+    initial: Literal["normal", "xavier"] = "normal"  # convolutions: N(0, 0.02), or Xavier as WSEGAN; linear: Xavier
 
     def __post_init__(self) -> None:
-        if self.frames < 1 or not self.channels:
-            raise ValueError(f"frames and channels must not be empty, got {self.frames}, {list(self.channels)}")
-        if self.phase_shift < 0:
-            raise ValueError(f"phase_shift must not be negative, got {self.phase_shift}")
+        if self.frames < 1 or not self.channels or self.stride < 1 or self.reference < 1:
+            raise ValueError(
+                f"frames, stride, reference must be positive and channels not empty, got {self.frames}, "
+                f"{self.stride}, {self.reference}, {list(self.channels)}"
+            )
+        if not WIDTH - self.stride <= sum(self.padding) < WIDTH or min(self.padding) < 0:
+            raise ValueError(
+                f"padding must add {WIDTH - self.stride} to {WIDTH - 1} samples, so that a layer divides its input "
+                f"by its stride of {self.stride}; got {list(self.padding)}"
+            )
+        if self.edges == "reflect" and self.frames * self.stride <= max(self.padding):
+            raise ValueError(f"frames: the last layer's {self.frames * self.stride} samples are too few to be mirrored")
+        if self.phase_shift < 0 or self.noise < 0:
+            raise ValueError(f"phase_shift and noise must not be negative, got {self.phase_shift}, {self.noise}")
+        if not 0 < self.noise_decay < 1 or self.noise_every < 1:
+            raise ValueError(f"noise_decay must lie in (0, 1) and noise_every be positive, got {self.noise_decay}")
+        if self.sinc and (self.channels[0] % 2 or self.sinc_width % 2 == 0):
+            raise ValueError(f"sinc needs an even channels[0] and an odd sinc_width, got {self.sinc_width}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeganV1CriticConfig(SeganCriticConfig):
+    """The critic of SEGAN 2017: 11 levels of stride 2, virtual batch norm, a 1x1 convolution and a linear layer."""
+
+    channels: tuple[int, ...] = (16, 32, 32, 64, 64, 128, 128, 256, 256, 512, 1024)
+    stride: int = 2
+    edges: Literal["reflect", "zero"] = "zero"
+    norm: Literal["batch", "spectral", "virtual", "none"] = "virtual"
+    activation: Literal["prelu", "leaky"] = "leaky"
+    head: Literal["none", "conv", "gmax", "gavg", "mlp"] = "conv"
+    frames: int = 8
+    phase_shift: int = 0
 
 
 class SeganCritic(Critic):
-    """One score a window."""
+    """Scores [batch, windows] (head: mlp: [batch, windows * frames])."""
 
-    def __init__(self, config: SeganCriticConfig) -> None:
+    reference: Tensor
+    has_reference: Tensor
+
+    def __init__(self, config: SeganCriticConfig, sample_rate: int = 16000) -> None:
         super().__init__()
         self.config = config
+        self.noise = config.noise
         ins = (2, *config.channels[:-1])
+        pairs = zip(ins, config.channels, strict=True)
         self.blocks = nn.ModuleList(
-            _block(few, many, config.norm) for few, many in zip(ins, config.channels, strict=True)
+            _block(few, many, config, sample_rate if config.sinc and level == 0 else None)
+            for level, (few, many) in enumerate(pairs)
         )
-        self.head = nn.Sequential(
-            nn.Flatten(), _normed(nn.Linear(config.channels[-1] * config.frames, 256), config.norm), nn.PReLU(256),
-            _normed(nn.Linear(256, 128), config.norm), nn.PReLU(128), _normed(nn.Linear(128, 1), config.norm),
-        )  # fmt: skip
-        for module in self.modules():
-            if isinstance(module, nn.Conv1d):
-                nn.init.normal_(module.weight, 0.0, 0.02)
-            elif isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
+        self.head = _head(config)
+        if config.norm == "virtual":
+            self.register_buffer("reference", torch.zeros(config.reference, 2, self.window))
+            self.register_buffer("has_reference", torch.zeros((), dtype=torch.bool))
 
     @property
     def window(self) -> int:
         """Samples that one score judges."""
-        return int(self.config.frames * STRIDE ** len(self.config.channels))
+        return int(self.config.frames * self.config.stride ** len(self.config.channels))
+
+    def begin_step(self, step: int) -> None:
+        """Set the input noise of this step."""
+        config = self.config
+        decays = max(0, step - config.noise_from) // config.noise_every
+        noise = config.noise * config.noise_decay**decays
+        self.noise = noise if noise >= config.noise_least else 0.0
 
     def forward(self, samples: Tensor, noisy: Tensor) -> Opinion:
         hidden = torch.stack([samples, noisy], dim=1)
         hidden = nn.functional.pad(hidden, (0, -hidden.shape[-1] % self.window))
         windows = hidden.reshape(*hidden.shape[:2], -1, self.window)
         hidden = windows.transpose(1, 2).flatten(0, 1)  # [batch * windows, 2, window]
+        extra = 0
+        if self.config.norm == "virtual":
+            self._keep_reference(hidden)
+            extra = self.config.reference
+            hidden = torch.cat([self.reference, hidden])
+        if self.training and self.noise > 0:
+            hidden = hidden + self.noise * torch.randn_like(hidden)
         layers = []
         for block in self.blocks:
-            hidden = block(nn.functional.pad(self._rolled(hidden), (WIDTH // 2 - 1, WIDTH // 2), mode="reflect"))
-            layers.append(hidden)
-        return Opinion([self.head(hidden)], layers)
+            hidden = block(self._rolled(hidden))
+            layers.append(hidden[extra:])
+        return Opinion([self.head(layers[-1]).view(samples.shape[0], -1)], layers)
+
+    @torch.no_grad()
+    def _keep_reference(self, windows: Tensor) -> None:
+        """The first batch that the critic sees is its reference, repeated if it is too small."""
+        if not self.has_reference:
+            place = torch.arange(self.config.reference, device=windows.device) % windows.shape[0]
+            self.reference.copy_(windows[place])
+            self.has_reference.fill_(True)
 
     def _rolled(self, hidden: Tensor) -> Tensor:
         if not self.training or not self.config.phase_shift:
@@ -75,18 +150,60 @@ class SeganCritic(Critic):
         return hidden.roll(shift, dims=-1)
 
 
-def _block(few: int, many: int, norm: str) -> nn.Sequential:
-    layers: list[nn.Module] = [_normed(nn.Conv1d(few, many, WIDTH, STRIDE), norm)]
-    if norm == "batch":
+class _PaddedConv(nn.Conv1d):
+    """A convolution that divides the length by its stride, with the config's edges."""
+
+    def __init__(self, few: int, many: int, config: SeganCriticConfig) -> None:
+        super().__init__(few, many, WIDTH, config.stride, bias=config.bias)
+        self.around, self.mode = config.padding, "reflect" if config.edges == "reflect" else "constant"
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return super().forward(nn.functional.pad(hidden, self.around, mode=self.mode))
+
+
+def _block(few: int, many: int, config: SeganCriticConfig, sinc_rate: int | None) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    if sinc_rate is not None:
+        width, name = config.sinc_width, config.sinc_window
+        layers.append(SincConv(many // few, width, config.stride, sample_rate=sinc_rate, window_name=name))
+    else:
+        layers.append(_weighted(_PaddedConv(few, many, config), config))
+    if config.norm == "batch":
         layers.append(nn.BatchNorm1d(many))
-    return nn.Sequential(*layers, nn.PReLU(many, init=0))
+    elif config.norm == "virtual":
+        layers.append(VirtualBatchNorm(many, config.reference))
+    layers.append(nn.PReLU(many, init=0) if config.activation == "prelu" else nn.LeakyReLU(0.3))
+    return nn.Sequential(*layers)
 
 
-def _normed(layer: nn.Module, norm: str) -> nn.Module:
-    match norm:
-        case "spectral":
-            return spectral_norm(layer)
-        case "batch" | "none":
-            return layer
+def _head(config: SeganCriticConfig) -> nn.Sequential:
+    """[windows, channels, frames] -> [windows, 1], of mlp: [windows, 1, frames]."""
+    top, (wide, narrow) = config.channels[-1], HIDDEN
+    match config.head:
+        case "none":
+            layers = [
+                nn.Flatten(), nn.Linear(top * config.frames, wide), nn.PReLU(wide), nn.Linear(wide, narrow),
+                nn.PReLU(narrow), nn.Linear(narrow, 1),
+            ]  # fmt: skip
+        case "conv":
+            layers = [nn.Conv1d(top, 1, 1, bias=config.head_bias), nn.Flatten(), nn.Linear(config.frames, 1)]
+        case "gmax":
+            layers = [nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(top, 1)]
+        case "gavg":
+            layers = [nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(top, 1)]
+        case "mlp":
+            layers = [nn.Conv1d(top, top, 1), nn.PReLU(top), nn.Conv1d(top, 1, 1)]
         case _:
-            raise ValueError(f"norm must be batch, spectral or none, got {norm!r}")
+            raise ValueError(f"head must be none, conv, gmax, gavg or mlp, got {config.head!r}")
+    return nn.Sequential(*(_weighted(layer, config) for layer in layers))
+
+
+def _weighted(layer: nn.Module, config: SeganCriticConfig) -> nn.Module:
+    """A layer with its first weights and, if it has weights to multiply by, the spectral norm."""
+    if not isinstance(layer, (nn.Conv1d, nn.Linear)):
+        return layer
+    if config.initial == "xavier" or isinstance(layer, nn.Linear):
+        nn.init.xavier_uniform_(layer.weight)
+    else:
+        nn.init.normal_(layer.weight, 0.0, 0.02)
+    return spectral_norm(layer) if config.norm == "spectral" else layer
