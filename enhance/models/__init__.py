@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from enhance.models.advanced_segan import AdvancedSegan, AdvancedSeganConfig
 from enhance.models.compact import Compact, CompactConfig
 from enhance.models.generator import Generator, Stream
+from enhance.models.segan import Segan, SeganConfig
 from enhance.models.segan_plus import SeganPlus, SeganPlusConfig
 
 MODELS: dict[str, tuple[Any, Any]] = {
     "compact": (CompactConfig, Compact),
+    "segan": (SeganConfig, Segan),
     "segan_plus": (SeganPlusConfig, SeganPlus),
+    "advanced_segan": (AdvancedSeganConfig, AdvancedSegan),
 }
 
 __all__ = ["MODELS", "Generator", "Stream"]

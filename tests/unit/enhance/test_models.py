@@ -6,7 +6,9 @@ import torch
 from enhance.critics.segan import SeganCritic, SeganCriticConfig
 from enhance.critics.spectrogram import SpectrogramCritic, SpectrogramCriticConfig
 from enhance.models import MODELS
+from enhance.models.advanced_segan import AdvancedSeganConfig
 from enhance.models.compact import Compact, CompactConfig
+from enhance.models.segan import SeganConfig
 from enhance.models.segan_plus import SeganPlus, SeganPlusConfig
 from enhance.models.window_stream import WindowGenerator
 
@@ -16,6 +18,15 @@ SMALL = {
         SeganPlusConfig(channels=(4, 4, 8, 8, 8)),
         SeganPlusConfig(channels=(4, 6, 8), skip="conv", merge="sum"),
         SeganPlusConfig(channels=(4, 8, 8, 8), skip="constant", skip_init="randn", latent=False, bias=False),
+    ],
+    "segan": [
+        SeganConfig(channels=(4, 4, 6, 6, 8, 8)),
+        SeganConfig(channels=(4, 4, 6), upsampling="nearest", activation="leaky", latent=False),
+        SeganConfig(channels=(4, 4, 6, 8), padding="centred", skip="after", last="prelu", activation="shared_prelu"),
+    ],
+    "advanced_segan": [
+        AdvancedSeganConfig(channels=(4, 4, 6, 6, 8), noisy_std=0.5, clean_std=1.0),
+        AdvancedSeganConfig(channels=(4, 4, 6), noisy_std=0.5, clean_std=1.0, shortcuts=False, latent=False),
     ],
 }  # fmt: skip
 CASES = [(name, config) for name, configs in SMALL.items() for config in configs]

@@ -1,0 +1,55 @@
+"""Convolutions that divide or multiply the number of frames exactly by their stride, with stated padding."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Down(nn.Conv1d):
+    """[batch, few, frames] -> [batch, many, frames / stride]; frames must be a multiple of stride.
+
+    lead: frames of padding before the first, width - stride - lead behind the last; by default one less before than
+    behind, TensorFlow's SAME.  mirror: pad with the mirrored signal instead of zeros, where it is long enough.
+    """
+
+    def __init__(
+        self, few: int, many: int, width: int, stride: int, *, lead: int | None = None, mirror: bool = False,
+        bias: bool = True,
+    ) -> None:  # fmt: skip
+        super().__init__(few, many, width, stride, bias=bias)
+        self.lead = (width - stride) // 2 if lead is None else lead
+        self.tail = width - stride - self.lead
+        self.mirror = mirror
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        mode = "reflect" if self.mirror and hidden.shape[-1] > max(self.lead, self.tail) else "constant"
+        return super().forward(nn.functional.pad(hidden, (self.lead, self.tail), mode=mode))
+
+
+class Up(nn.ConvTranspose1d):
+    """[batch, many, frames] -> [batch, few, frames * stride].
+
+    lead: frames cut off before the first; by default TensorFlow's SAME, the transpose of Down.
+    """
+
+    def __init__(
+        self, many: int, few: int, width: int, stride: int, *, lead: int | None = None, bias: bool = True
+    ) -> None:
+        lead = (width - stride) // 2 if lead is None else lead
+        missing = stride - width + 2 * lead  # frames that are missing at the end, or too many if negative
+        super().__init__(many, few, width, stride, padding=lead, output_padding=max(0, missing), bias=bias)
+
+    def forward(self, hidden: Tensor, output_size: list[int] | None = None) -> Tensor:
+        frames = hidden.shape[-1] * self.stride[0]
+        return super().forward(hidden, output_size)[..., :frames]
+
+
+class UpNearest(nn.Conv1d):
+    """[batch, many, frames] -> [batch, few, frames * stride]: each frame repeated, then a convolution (no chequers)."""
+
+    def __init__(self, many: int, few: int, width: int, stride: int, *, bias: bool = True) -> None:
+        super().__init__(many, few, width, padding=width // 2, bias=bias)
+        self.repeats = stride
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return super().forward(hidden.repeat_interleave(self.repeats, dim=-1))
