@@ -2,20 +2,24 @@
 
 Every draw comes from (seed, step, utterance): a resumed run sees the pairs that an unbroken one sees.  Beyond a noise
 and an SNR, a pair may get a second noise, children's babble, synthetic coloured noise, an equaliser, another speed and
-level, or no noise at all, so that clean speech is learnt to pass.
+level, or no noise at all, so that clean speech is learnt to pass; enhance/augment holds what can come on top.  Speech
+with noisy recordings of its own (Sounds.noisy) takes its noise from them: noisy less clean, at its recorded level.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from enhance.augment import AugmentConfig
+from enhance.augment.low_pass import LowPass, low_passed
 from enhance.sounds import Sounds
+from harness.errors import AudioError
 from harness.seed import rng_for
 
 CONTROL_HERTZ = (50.0, 150.0, 400.0, 1000.0, 2200.0, 4500.0, 8000.0)  # where the random equaliser has its sliders
@@ -23,9 +27,14 @@ CONTROL_HERTZ = (50.0, 150.0, 400.0, 1000.0, 2200.0, 4500.0, 8000.0)  # where th
 
 @dataclass(frozen=True, kw_only=True)
 class PairsConfig:
+    task: Literal["denoise", "vocode", "bandwidth"] = "denoise"  # input: noisy; clean; low-passed (augment.low_pass)
     batch: int = 48  # pairs a step
     seconds: float = 2.5  # length of a pair
+    segments: Literal["random", "strided"] = "random"  # a drawn place of an utterance, or each in turn
+    stride: float = 0.5  # of strided segments, as a share of their length
     snr: tuple[float, float] = (-5.0, 25.0)  # dB, uniform; by active speech level of the utterance
+    snr_normal: tuple[float, float] | None = None  # dB, mean and deviation of normal draws instead of uniform ones
+    snr_floor: float | None = None  # dB; a lower draw is raised to it
     clean_share: float = 0.18  # pairs without noise: the model must let clean speech pass
     second_noise: float = 0.25  # share with another noise on top, 0 to 12 dB weaker
     babble: float = 0.05  # share whose noise is four other speakers
@@ -33,36 +42,50 @@ class PairsConfig:
     gain: tuple[float, float] = (-12.0, 6.0)  # dB, uniform; level of the pair against the recording
     equalise: float = 6.0  # dB, largest slider of the random equaliser on speech and, apart from it, on noise
     speed: tuple[float, float] = (0.9, 1.15)  # tape speed, uniform, one a batch; changes pitch too
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.seconds <= 0:
             raise ValueError(f"batch and seconds must be positive, got {self.batch}, {self.seconds}")
+        if not 0 < self.stride <= 1:
+            raise ValueError(f"stride must lie in (0, 1], got {self.stride}")
         for name in ("snr", "gain", "speed"):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} must rise, got [{low}, {high}]")
+        if self.snr_normal is not None and self.snr_normal[1] < 0:
+            raise ValueError(f"snr_normal is a mean and a deviation of at least 0, got {list(self.snr_normal)}")
         if self.speed[0] <= 0.3 or self.speed[1] >= 3:
             raise ValueError(f"speed must lie in (0.3, 3), got {list(self.speed)}")
         shares = (self.clean_share, self.second_noise, self.babble + self.synthetic)
         if min(*shares, self.babble, self.synthetic) < 0 or max(shares) > 1:
             raise ValueError("clean_share, second_noise, babble and synthetic are shares between 0 and 1")
 
+    def plain(self, snr: tuple[float, float]) -> PairsConfig:
+        """The same task without chance beyond noise and place, for validation: one noise, no other level or speed."""
+        return replace(
+            self, snr=snr, snr_normal=None, snr_floor=None, clean_share=0.0, second_noise=0.0, babble=0.0,
+            synthetic=0.0, gain=(0.0, 0.0), equalise=0.0, speed=(1.0, 1.0), segments="random",
+            augment=AugmentConfig(low_pass=replace(self.augment.low_pass, probability=0.0)),
+        )  # fmt: skip
 
-@dataclass
-class _Draws:
-    """What a batch is made of, an entry a pair."""
 
-    index: list[int] = field(default_factory=list)
-    offset: list[float] = field(default_factory=list)
-    noise: list[tuple[int, int]] = field(default_factory=list)
-    noise_offset: list[tuple[float, float]] = field(default_factory=list)
-    second: list[float] = field(default_factory=list)
-    kind: list[float] = field(default_factory=list)
-    noise_gain: list[float] = field(default_factory=list)
-    gain: list[float] = field(default_factory=list)
-    speech_sliders: list[Any] = field(default_factory=list)
-    noise_sliders: list[Any] = field(default_factory=list)
-    seeds: list[np.random.Generator] = field(default_factory=list)
+@dataclass(frozen=True)
+class _Draw:
+    """What one pair is made of."""
+
+    index: int  # of the utterance
+    offset: float | int  # where the crop starts: a share of what is left of the utterance, or a sample
+    noise: tuple[int, int]
+    noise_offset: tuple[float, float]
+    second: float  # gain of the second noise
+    kind: float
+    noise_gain: float
+    gain: float
+    speech_sliders: Any
+    noise_sliders: Any
+    rng: np.random.Generator
+    key: tuple[int, int, str]  # step, slot, utterance: what further draws are named by
 
 
 class Pairs:
@@ -71,11 +94,15 @@ class Pairs:
     def __init__(
         self, speech: Sounds, noise: Sounds, config: PairsConfig, *, sample_rate: int, seed: int, device: str = "cpu"
     ) -> None:
+        if config.task == "denoise" and speech.noisy is None and not noise.names:
+            raise AudioError("pairs", "there is neither noise nor noisy speech", mend="give --noise or --noisy")
         self.speech, self.noise, self.config, self.seed = speech, noise, config, seed
         self.sample_rate, self.device = sample_rate, device
         self.samples = max(160, round(config.seconds * sample_rate))
         self._speech = torch.from_numpy(speech.samples).to(device)
+        self._noisy = None if speech.noisy is None else torch.from_numpy(speech.noisy).to(device)
         self._noise = torch.from_numpy(noise.samples).to(device)
+        self._segments = _segments(speech, self.samples, config)
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         batch_rng = rng_for(self.seed, "batch", step)
@@ -84,45 +111,75 @@ class Pairs:
         if self.config.speed != (1.0, 1.0):
             read = max(160, round(self.samples * speed / 160) * 160)
         draws = self._draw(step)
-        speech = self._speech_crops(draws.index, draws.offset, read)
-        clean = self._shaped(speech, draws.speech_sliders)
-        noise = self._shaped(self._noises(draws, read), draws.noise_sliders)
-        return self._mixed(clean, noise, draws)
+        speech = self._speech_crops(*self._places(draws, read), read)
+        clean = self._shaped(speech, [draw.speech_sliders for draw in draws])
+        clean = clean * self._column([draw.gain for draw in draws])
+        if self.config.task == "denoise":
+            noisy, clean = self._noised(clean, draws, draws, read)
+        else:
+            noisy, clean = _within(clean, clean)
+        return self._degraded(noisy, draws), clean
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps after which every utterance (or every segment of it) has come once, the last one begun counted."""
+        return -(-len(self._segments) // self.config.batch)
+
+    def segment_at(self, position: int) -> tuple[int, int]:
+        """(utterance, first sample) at a place in the endless row of shuffled epochs; -1 for a sample to be drawn."""
+        epoch, place = divmod(position, len(self._segments))
+        index, first = self._segments[_order(self.seed, epoch, len(self._segments))[place]]
+        return int(index), int(first)
 
     def utterance_at(self, position: int) -> int:
         """Index of the utterance at a place in the endless row of shuffled epochs."""
-        epoch, place = divmod(position, len(self.speech.names))
-        return int(_order(self.seed, epoch, len(self.speech.names))[place])
+        return self.segment_at(position)[0]
 
-    def _draw(self, step: int) -> _Draws:
-        config, draws = self.config, _Draws()
-        for slot in range(config.batch):
-            index = self.utterance_at(step * config.batch + slot)
-            rng = rng_for(self.seed, "pair", step, slot, self.speech.names[index])
-            snr = rng.uniform(*config.snr)
-            clean = rng.random() < config.clean_share
-            draws.index.append(index)
-            draws.offset.append(rng.random())
-            draws.noise.append((int(rng.integers(len(self.noise.names))), int(rng.integers(len(self.noise.names)))))
-            draws.noise_offset.append((rng.random(), rng.random()))
-            has_second, weaker = rng.random() < config.second_noise, 10 ** (-rng.uniform(0, 12) / 20)
-            draws.second.append(weaker if has_second else 0.0)
-            draws.kind.append(rng.random())
-            draws.noise_gain.append(0.0 if clean else float(self.speech.powers[index] ** 0.5 * 10 ** (-snr / 20)))
-            draws.gain.append(10 ** (rng.uniform(*config.gain) / 20))
-            draws.speech_sliders.append(rng.uniform(-config.equalise, config.equalise, len(CONTROL_HERTZ)))
-            draws.noise_sliders.append(rng.uniform(-config.equalise, config.equalise, len(CONTROL_HERTZ)))
-            draws.seeds.append(rng)
-        return draws
+    def _draw(self, step: int) -> list[_Draw]:
+        return [self._draw_one(step, slot) for slot in range(self.config.batch)]
 
-    def _speech_crops(self, index: Any, offset: Any, read: int) -> Tensor:
-        """Crops of `read` samples; a shorter utterance is placed at random in silence."""
-        index = np.asarray(index)
+    def _draw_one(self, step: int, slot: int) -> _Draw:
+        config = self.config
+        index, first = self.segment_at(step * config.batch + slot)
+        key = (step, slot, self.speech.names[index])
+        rng = rng_for(self.seed, "pair", *key)
+        snr = rng.uniform(*config.snr) if config.snr_normal is None else rng.normal(*config.snr_normal)
+        snr = snr if config.snr_floor is None else max(snr, config.snr_floor)
+        clean = rng.random() < config.clean_share
+        offset, noises = rng.random(), max(1, len(self.noise.names))
+        noise = int(rng.integers(noises)), int(rng.integers(noises))
+        noise_offset = rng.random(), rng.random()
+        has_second, weaker = rng.random() < config.second_noise, 10 ** (-rng.uniform(0, 12) / 20)
+        kind = rng.random()
+        level = 1.0 if self._noisy is not None else float(self.speech.powers[index] ** 0.5 * 10 ** (-snr / 20))
+        return _Draw(
+            index=index, offset=offset if first < 0 else first, noise=noise, noise_offset=noise_offset,
+            second=weaker if has_second else 0.0, kind=kind, noise_gain=0.0 if clean else level,
+            gain=10 ** (rng.uniform(*config.gain) / 20),
+            speech_sliders=rng.uniform(-config.equalise, config.equalise, len(CONTROL_HERTZ)),
+            noise_sliders=rng.uniform(-config.equalise, config.equalise, len(CONTROL_HERTZ)),
+            rng=rng, key=key,
+        )  # fmt: skip
+
+    def _places(self, draws: list[_Draw], read: int) -> tuple[np.ndarray, np.ndarray]:
+        """(utterance, first sample) of each crop."""
+        index = np.array([draw.index for draw in draws])
+        drawn = self._drawn_places(index, [draw.offset for draw in draws], read)
+        return index, np.where([isinstance(draw.offset, int) for draw in draws], [draw.offset for draw in draws], drawn)
+
+    def _drawn_places(self, index: Any, offset: Any, read: int) -> np.ndarray:
+        """First samples from shares of what is left beside the crop; a shorter utterance lies somewhere in silence."""
         spare = self.speech.lengths[index] - read
-        first = np.where(spare > 0, np.floor(np.asarray(offset) * (spare + 1)), -np.floor(-np.asarray(offset) * spare))
+        shares = np.asarray(offset)
+        return np.asarray(np.where(spare > 0, np.floor(shares * (spare + 1)), -np.floor(-shares * spare)))
+
+    def _speech_crops(self, index: Any, first: Any, read: int, source: Tensor | None = None) -> Tensor:
+        """Crops of `read` samples of clean speech (or of its noisy recordings), silence outside of the utterance."""
         place = self._tensor(first)[:, None] + torch.arange(read, device=self.device)
         inside = (place >= 0) & (place < self._tensor(self.speech.lengths[index])[:, None])
-        return self._speech[(place * inside) + self._tensor(self.speech.starts[index])[:, None]] * inside
+        row = self._speech if source is None else source
+        crops: Tensor = row[(place * inside) + self._tensor(self.speech.starts[index])[:, None]] * inside
+        return crops
 
     def _noise_crops(self, index: Any, offset: Any, read: int) -> Tensor:
         """Crops of `read` samples at unit power; a shorter noise is looped."""
@@ -136,20 +193,25 @@ class Pairs:
         least = torch.as_tensor(self.noise.powers[index] / 100, dtype=torch.float32, device=self.device)
         return crops / torch.maximum(crops.square().mean(-1), least).sqrt()[:, None]
 
-    def _noises(self, draws: _Draws, read: int) -> Tensor:
-        one = self._noise_crops([pair[0] for pair in draws.noise], [pair[0] for pair in draws.noise_offset], read)
-        two = self._noise_crops([pair[1] for pair in draws.noise], [pair[1] for pair in draws.noise_offset], read)
-        noise = one + two * torch.tensor(draws.second, dtype=torch.float32, device=self.device)[:, None]
-        for row, kind in enumerate(draws.kind):
-            if kind < self.config.babble:
-                noise[row] = self._babble(draws.seeds[row], read)
-            elif kind < self.config.babble + self.config.synthetic:
-                noise[row] = _coloured(draws.seeds[row], read, self.device)
+    def _noises(self, draws: list[_Draw], read: int) -> Tensor:
+        if self._noisy is not None:
+            index, first = self._places(draws, read)
+            return self._speech_crops(index, first, read, self._noisy) - self._speech_crops(index, first, read)
+        one, two = (
+            self._noise_crops([draw.noise[i] for draw in draws], [draw.noise_offset[i] for draw in draws], read)
+            for i in (0, 1)
+        )
+        noise = one + two * self._column([draw.second for draw in draws])
+        for row, draw in enumerate(draws):
+            if draw.kind < self.config.babble:
+                noise[row] = self._babble(draw.rng, read)
+            elif draw.kind < self.config.babble + self.config.synthetic:
+                noise[row] = _coloured(draw.rng, read, self.device)
         return noise
 
     def _babble(self, rng: np.random.Generator, read: int) -> Tensor:
         voices = rng.integers(len(self.speech.names), size=4)
-        crops = self._speech_crops(voices, rng.random(4), read)
+        crops = self._speech_crops(voices, self._drawn_places(voices, rng.random(4), read), read)
         return (crops / self._tensor(self.speech.powers[voices] ** 0.5, torch.float32)[:, None]).sum(0)
 
     def _shaped(self, crops: Tensor, sliders: list[Any]) -> Tensor:
@@ -161,18 +223,49 @@ class Pairs:
         shaped: Tensor = torch.fft.irfft(spectrum * 10 ** (decibels / 20), n=self.samples) * (self.samples / read)
         return shaped
 
-    def _mixed(self, clean: Tensor, noise: Tensor, draws: _Draws) -> tuple[Tensor, Tensor]:
-        noise_gain = torch.tensor(draws.noise_gain, dtype=torch.float32, device=self.device)[:, None]
-        gain = torch.tensor(draws.gain, dtype=torch.float32, device=self.device)[:, None]
-        power = noise.square().mean(-1, keepdim=True).clamp(min=0.01)  # near one; the equaliser moved it a little
-        clean, noise = clean * gain, noise * (gain * noise_gain / power.sqrt())
-        noisy = clean + noise
-        peak = torch.maximum(noisy.abs().amax(-1), clean.abs().amax(-1))
-        within = (0.99 / peak.clamp(min=0.99))[:, None]  # both down together where the sum would clip
-        return noisy * within, clean * within
+    def _noised(self, clean: Tensor, own: list[_Draw], noises: list[_Draw], read: int) -> tuple[Tensor, Tensor]:
+        """own: the draws of these rows.  noises: the draws whose noise they get."""
+        noise = self._shaped(self._noises(noises, read), [draw.noise_sliders for draw in noises])
+        gain = self._column([draw.gain for draw in own]) * self._column([draw.noise_gain for draw in noises])
+        if self._noisy is None:  # near unit power; the equaliser moved it a little
+            gain = gain / noise.square().mean(-1, keepdim=True).clamp(min=0.01).sqrt()
+        return _within(clean + noise * gain, clean)
+
+    def _degraded(self, noisy: Tensor, draws: list[_Draw]) -> Tensor:
+        """What happens to the input alone."""
+        config, always = self.config.augment.low_pass, self.config.task == "bandwidth"
+        rngs = [rng_for(self.seed, "augment", "low-pass", *draw.key) for draw in draws]
+        rows = [row for row, rng in enumerate(rngs) if config.hits(rng) or always]
+        if rows:
+            filters = [LowPass.draw(config, rngs[row]) for row in rows]
+            noisy = noisy.clone()
+            noisy[rows] = low_passed(noisy[rows], filters, self.sample_rate, decimate=config.decimate)
+        return noisy
+
+    def _column(self, values: list[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=self.device)[:, None]
 
     def _tensor(self, values: Any, dtype: torch.dtype = torch.int64) -> Tensor:
         return torch.as_tensor(values, device=self.device).to(dtype)
+
+
+def _within(noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+    """Both down together where one of them would clip."""
+    peak = torch.maximum(noisy.abs().amax(-1), clean.abs().amax(-1))
+    within = (0.99 / peak.clamp(min=0.99))[:, None]
+    return noisy * within, clean * within
+
+
+def _segments(speech: Sounds, samples: int, config: PairsConfig) -> np.ndarray:
+    """[segments, 2]: utterance and first sample (-1: drawn anew each time).
+
+    Strided segments cover every sample: a tail that the stride leaves over makes a last segment, padded with silence.
+    """
+    if config.segments == "random":
+        return np.stack([np.arange(len(speech.names)), np.full(len(speech.names), -1)], axis=1)
+    stride = max(1, round(config.stride * samples))
+    counts = [1 + max(0, -(-(int(length) - samples) // stride)) for length in speech.lengths]
+    return np.array([(index, k * stride) for index, count in enumerate(counts) for k in range(count)])
 
 
 @lru_cache(maxsize=4)

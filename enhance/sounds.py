@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,8 @@ AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".sph", ".opus", ".mp3")
 @dataclass(frozen=True, kw_only=True)
 class Sounds:
     """names: utterance ids or files, unique.  groups: the speaker, or the file itself.  samples: float32, one after the
-    other.  starts, lengths, powers: of each name; power is the mean square (of active frames, for speech)."""
+    other.  starts, lengths, powers: of each name; power is the mean square (of active frames, for speech).  noisy: the
+    same utterances as recorded in noise, sample by sample beside `samples`, where there are such recordings."""
 
     names: tuple[str, ...]
     groups: tuple[str, ...]
@@ -30,14 +31,21 @@ class Sounds:
     starts: np.ndarray
     lengths: np.ndarray
     powers: np.ndarray
+    noisy: np.ndarray | None = None
 
     def subset(self, keep: Iterable[int]) -> Sounds:
         """Only these indices; the samples are shared."""
         index = np.array(sorted(keep), dtype=np.int64)
-        return Sounds(
-            names=tuple(self.names[i] for i in index), groups=tuple(self.groups[i] for i in index),
-            samples=self.samples, starts=self.starts[index], lengths=self.lengths[index], powers=self.powers[index],
+        return replace(
+            self, names=tuple(self.names[i] for i in index), groups=tuple(self.groups[i] for i in index),
+            starts=self.starts[index], lengths=self.lengths[index], powers=self.powers[index],
         )  # fmt: skip
+
+
+def no_sounds() -> Sounds:
+    """Nothing: the noise of tasks that need none, and of speech that has noisy recordings of its own."""
+    none, counts = np.zeros(0, np.float32), np.zeros(0, np.int64)
+    return Sounds(names=(), groups=(), samples=none, starts=counts, lengths=counts, powers=np.zeros(0))
 
 
 def gather(items: Iterable[tuple[str, str, np.ndarray]], *, where: str, active: bool, sample_rate: int) -> Sounds:
@@ -110,8 +118,11 @@ def load_noise(directory: str | os.PathLike[str], sample_rate: int) -> Sounds:
 def hold_out(sounds: Sounds, share: float, seed: int, purpose: str) -> tuple[Sounds, Sounds]:
     """Split by group (speaker, file) into the kept and the held-out part, fixed by seed and the groups' names.
 
-    share: of the groups, at least one and not all.  Raises AudioError if there is a single group only.
+    share: of the groups, at least one and not all.  Raises AudioError if there is a single group only.  Of nothing,
+    both parts are nothing.
     """
+    if not sounds.names:
+        return sounds, sounds
     groups = sorted(set(sounds.groups))
     if len(groups) < 2:
         raise AudioError(purpose, "needs at least two speakers (or noise files) to hold one out", mend="give more data")

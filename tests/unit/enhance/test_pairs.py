@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import torch
 
+from enhance.augment import AugmentConfig
+from enhance.augment.low_pass import LowPassConfig
 from enhance.pack import pack_speech, read_pack
 from enhance.pairs import Pairs, PairsConfig
-from enhance.sounds import gather, hold_out
+from enhance.sounds import gather, hold_out, no_sounds
 from enhance.speech_level import active_power
 from harness.errors import AudioError
 
@@ -115,3 +117,69 @@ def test_a_pack_gives_back_what_went_in(tmp_path, make_voice):
 
 def test_active_level_of_a_gathered_utterance_is_that_of_its_samples(sounds, make_voice):
     assert sounds[0].powers[2] == pytest.approx(float(active_power(make_voice(2, 1.2))))
+
+
+def test_vocoding_takes_clean_speech_as_its_input(sounds):
+    noisy, clean = pairs_of((sounds[0], no_sounds()), task="vocode")(0)
+    assert torch.equal(noisy, clean)
+
+
+def test_bandwidth_extension_takes_low_passed_speech_as_its_input(sounds):
+    low = LowPassConfig(cutoffs=(2000.0,))
+    pairs = pairs_of((sounds[0], no_sounds()), task="bandwidth", augment=AugmentConfig(low_pass=low))
+    noisy, clean = (part.double().numpy() for part in pairs(0))
+    ours, whole = (np.abs(np.fft.rfft(part)) ** 2 for part in (noisy, clean))  # a bin a hertz
+    np.testing.assert_allclose(ours[:, :1900].sum(1), whole[:, :1900].sum(1), rtol=1e-3)
+    assert (ours[:, 2100:].sum(1) < 0.01 * whole[:, 2100:].sum(1)).all()
+
+
+def test_denoising_without_any_noise_is_refused(sounds):
+    with pytest.raises(AudioError, match="neither noise nor noisy speech"):
+        pairs_of((sounds[0], no_sounds()))
+
+
+def test_strided_segments_cover_every_sample_and_keep_tails(sounds):
+    pairs = pairs_of((sounds[0], no_sounds()), task="vocode", segments="strided", stride=0.5, seconds=0.25)
+    covered = [np.zeros(length, int) for length in sounds[0].lengths]
+    for position in range(pairs.steps_per_epoch * 5):
+        index, first = pairs.segment_at(position)
+        covered[index][first : first + 4000] += 1
+        assert first % 2000 == 0
+    assert all((marks >= 1).all() for marks in covered)
+
+
+def test_a_strided_epoch_shows_every_segment_once_and_pads_short_ones(sounds):
+    config = PLAIN | {"task": "vocode", "segments": "strided", "stride": 1.0, "batch": 1, "seconds": 1.0}
+    pairs = pairs_of((sounds[0], no_sounds()), **config)
+    count = sum(-(-int(length) // 16000) for length in sounds[0].lengths)
+    assert pairs.steps_per_epoch == count
+    speech, seen = sounds[0], set()
+    for step in range(count):
+        index, first = pairs.segment_at(step)
+        seen.add((index, first))
+        whole = speech.samples[speech.starts[index] : speech.starts[index] + speech.lengths[index]]
+        expected = np.pad(whole, (0, 16000))[first : first + 16000]
+        np.testing.assert_allclose(pairs(step)[0][0].numpy(), expected, atol=1e-6)
+    assert len(seen) == count
+
+
+def test_snr_floor_raises_low_draws_only(sounds):
+    drawn = snrs_of(sounds, snr=(0.0, 20.0))
+    floored = snrs_of(sounds, snr=(0.0, 20.0), snr_floor=12.0)
+    np.testing.assert_allclose(floored, np.maximum(drawn, 12.0), atol=0.05)
+    assert drawn.min() < 12 < drawn.max()
+
+
+def test_normal_snrs_have_the_asked_mean(sounds):
+    drawn = snrs_of(sounds, batch=200, seconds=0.3, snr_normal=(20.0, 4.0))
+    assert drawn.mean() == pytest.approx(20.0, abs=1.0)
+    assert drawn.std() == pytest.approx(4.0, abs=0.7)
+
+
+def snrs_of(sounds, **settings):
+    """dB of each pair, measured against the active power of its utterance."""
+    pairs = pairs_of(sounds, **PLAIN | settings)
+    noisy, clean = pairs(0)
+    noise = (noisy - clean).double().square().mean(-1).numpy()
+    powers = np.array([sounds[0].powers[pairs.utterance_at(row)] for row in range(len(noisy))])
+    return 10 * np.log10(powers / noise)
