@@ -1,7 +1,7 @@
 """The critics of the SEGAN lineage: strided convolutions over the pair (speech under test, noisy).
 
-Papers: Pascual et al. 2017 (arXiv:1703.09452; 11 levels of stride 2, virtual batch norm) and SEGAN+ (arXiv:1904.03418; 5
-levels of stride 4), 16384 samples at a time.  Sinc filters: Ravanelli and Bengio 2018 (arXiv:1808.00158).  Differs:
+Papers: Pascual et al. 2017 (arXiv:1703.09452; 11 levels of stride 2, virtual batch norm) and SEGAN+ (arXiv:1904.03418;
+5 levels of stride 4), 16384 samples at a time.  Sinc filters: Ravanelli and Bengio 2018 (arXiv:1808.00158).  Differs:
 longer input is judged in windows of that length; spectral norm reaches every weight, the head's last included; virtual
 batch norm has a fixed reference batch and statistics per channel.
 """

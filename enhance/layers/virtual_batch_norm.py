@@ -1,7 +1,7 @@
 """Virtual batch norm: each example is normalised with a fixed reference batch and itself, never with its neighbours.
 
-Paper: Salimans et al. 2016 (arXiv:1606.03498), section 3.5.  Statistics are per channel, over the reference examples and
-all frames; the example itself counts as one among `reference + 1`.
+Paper: Salimans et al. 2016 (arXiv:1606.03498), section 3.5.  Statistics are per channel, over the reference examples
+and all frames; the example itself counts as one among `reference + 1`.
 """
 
 from __future__ import annotations

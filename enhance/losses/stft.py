@@ -29,5 +29,25 @@ def compressed_distance(estimate: Tensor, clean: Tensor, size: int, hop: int) ->
     return lacking.square().mean(), complex_distance, lacking.clamp(min=0).square().mean()
 
 
+def log_power_distance(
+    estimate: Tensor, clean: Tensor, *, size: int = 2048, length: int = 320, hop: int = 160, floor: float = 1e-19
+) -> Tensor:
+    """Mean absolute difference of power spectra in dB (WSEGAN, Pascual et al. 2018, arXiv:1808.10687).  Scalar.
+
+    estimate, clean: [batch, samples].  Hann windows of `length` samples in transforms of `size` (of the signal's own
+    length where it is shorter), divided by the square root of the size; floor: power added to each bin.
+    """
+    size = min(size, estimate.shape[-1])
+    window = torch.hann_window(min(length, size), device=estimate.device)
+
+    def decibels(samples: Tensor) -> Tensor:
+        values = torch.stft(
+            samples, size, hop, window.numel(), window, pad_mode="constant", normalized=True, return_complex=True
+        )
+        return 10 * torch.log10(values.real.square() + values.imag.square() + floor)
+
+    return (decibels(estimate) - decibels(clean)).abs().mean()
+
+
 def _magnitude(values: Tensor) -> Tensor:
     return (values.real.square() + values.imag.square() + 1e-8).sqrt()

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from enhance.objectives.advanced_segan import AdvancedSeganObjective, AdvancedSeganObjectiveConfig
+from enhance.objectives.aewsegan import AewseganObjective, AewseganObjectiveConfig
+from enhance.objectives.am_gan import AmGanObjectiveConfig
 from enhance.objectives.compact import CompactObjective, CompactObjectiveConfig
 from enhance.objectives.objective import Objective
-from enhance.objectives.segan import SeganObjective, SeganObjectiveConfig
+from enhance.objectives.segan import SeganObjective, SeganObjectiveConfig, SeganV1ObjectiveConfig
+from enhance.objectives.wsegan import WseganObjective, WseganObjectiveConfig
 
 OBJECTIVES: dict[str, tuple[Any, Any]] = {
+    "advanced_segan": (AdvancedSeganObjectiveConfig, AdvancedSeganObjective),
+    "aewsegan": (AewseganObjectiveConfig, AewseganObjective),
+    "am_gan": (AmGanObjectiveConfig, SeganObjective),
     "compact": (CompactObjectiveConfig, CompactObjective),
     "segan": (SeganObjectiveConfig, SeganObjective),
+    "segan_v1": (SeganV1ObjectiveConfig, SeganObjective),
+    "wsegan": (WseganObjectiveConfig, WseganObjective),
 }
 
 __all__ = ["OBJECTIVES", "Objective"]
