@@ -1,4 +1,4 @@
-"""Advanced SEGAN: SEGAN's eleven levels with batch norm and shortcuts over a layer, on signals of zero mean and unit spread.
+"""Advanced SEGAN: SEGAN's eleven levels with batch norm and shortcuts over a layer, on signals of unit spread.
 
 Source: Sela and Omer 2024, Advanced-SEGAN (117,726,726 parameters; no paper).  A shortcut is a convolution of width 31
 and stride 4 from the input of the layer before.  Differs: the second output channel there, a copy of the input, is

@@ -15,7 +15,7 @@ class ContextGenerator(Generator):
     """A network in the pre-emphasised domain whose output depends on `context` samples either way.
 
     alignment: samples that a frame of the deepest layer stands for; blocks start at multiples of it.
-    context: samples on each side that a block needs, a multiple of alignment.
+    context: samples on each side that a block needs, a multiple of alignment; behind it `lookahead`, if that is less.
     emphasis: of the filter before the network, undone after it; 0 for none.
     floor: where set, the network sees the signal at unit level: divided by floor + its root mean square.
     """
@@ -32,14 +32,19 @@ class ContextGenerator(Generator):
     def context(self) -> int: ...
 
     @property
+    def lookahead(self) -> int:
+        """Samples behind a block that it needs."""
+        return self.context
+
+    @property
     def levelled(self) -> bool:
         """Whether `floor` is set."""
         return self.floor is not None
 
     @property
     def latency(self) -> float:
-        """Seconds: one deepest frame and the context behind it."""
-        return (self.alignment + self.context) / self.sample_rate
+        """Seconds: one deepest frame and what it needs behind it."""
+        return (self.alignment + self.lookahead) / self.sample_rate
 
     @abstractmethod
     def raw(self, samples: Tensor, frame: int) -> Tensor:
@@ -51,7 +56,7 @@ class ContextGenerator(Generator):
         return de_emphasis(self.raw(pre_emphasis(noisy / scale, self.emphasis), 0), self.emphasis) * scale
 
     def open_stream(self, level: float) -> Stream:
-        """A stream that holds back `context` samples."""
+        """A stream that holds back `lookahead` samples."""
         return ContextStream(self, float(self._scale(torch.tensor(level))))
 
     def _scale(self, level: Tensor) -> Tensor:
@@ -78,7 +83,7 @@ class ContextStream(Stream):
         self.held = torch.cat([self.held, samples - self.model.emphasis * before])
         self.taken += samples.shape[0]
         alignment = self.model.alignment
-        return self._ready((self.taken - self.model.context) // alignment * alignment)
+        return self._ready((self.taken - self.model.lookahead) // alignment * alignment)
 
     def finish(self) -> Tensor:
         """The rest of the recording."""
@@ -89,7 +94,7 @@ class ContextStream(Stream):
         if last <= self.given:
             return self.held[:0]
         alignment, context = self.model.alignment, self.model.context
-        until = min(self.taken, last + context)
+        until = min(self.taken, last + self.model.lookahead)
         block = self.held[None, : until - self.first]
         enhanced = self.model.raw(block, self.first // alignment)[0, self.given - self.first : last - self.first]
         out = de_emphasis(enhanced[None], self.model.emphasis, self.last_out)[0]

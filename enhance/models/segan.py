@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from enhance.layers.initial import truncated_normal
 from enhance.layers.latent import latent_noise
 from enhance.layers.strided import Down, Up, UpNearest
 from enhance.models.context_stream import ContextGenerator
@@ -67,7 +68,7 @@ class Segan(ContextGenerator):
         self.decoder_act = nn.ModuleList(_activation(config.activation, few) for few in targets[:-1])
         self.decoder_act.append(nn.Tanh() if config.last == "tanh" else nn.PReLU())
         if config.initial == "truncated_normal":
-            self.apply(_truncated_normal)
+            self.apply(truncated_normal)
 
     @property
     def alignment(self) -> int:
@@ -120,10 +121,3 @@ def _up(many: int, few: int, lead: int, config: SeganConfig) -> nn.Module:
     if config.upsampling == "nearest":
         return UpNearest(many, few, WIDTH, STRIDE, bias=config.decoder_bias)
     return Up(many, few, WIDTH, STRIDE, lead=lead, bias=config.decoder_bias)
-
-
-def _truncated_normal(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
-        nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
