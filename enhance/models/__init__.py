@@ -6,15 +6,21 @@ from typing import Any
 
 from enhance.models.advanced_segan import AdvancedSegan, AdvancedSeganConfig
 from enhance.models.compact import Compact, CompactConfig
+from enhance.models.demucs import Demucs, DemucsConfig
+from enhance.models.dwave import DWave, DWaveConfig
+from enhance.models.finally_ import Finally, FinallyConfig
 from enhance.models.generator import Generator, Stream
 from enhance.models.segan import Segan, SeganConfig
 from enhance.models.segan_plus import SeganPlus, SeganPlusConfig
 
 MODELS: dict[str, tuple[Any, Any]] = {
     "compact": (CompactConfig, Compact),
+    "demucs": (DemucsConfig, Demucs),
+    "finally": (FinallyConfig, Finally),
     "segan": (SeganConfig, Segan),
     "segan_plus": (SeganPlusConfig, SeganPlus),
     "advanced_segan": (AdvancedSeganConfig, AdvancedSegan),
+    "dwave": (DWaveConfig, DWave),
 }
 
 __all__ = ["MODELS", "Generator", "Stream"]

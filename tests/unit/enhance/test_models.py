@@ -3,16 +3,28 @@ from dataclasses import replace
 import pytest
 import torch
 
+from enhance.critics.multi_stft import MultiStftCritic, MultiStftCriticConfig
 from enhance.critics.segan import SeganCritic, SeganCriticConfig
 from enhance.critics.spectrogram import SpectrogramCritic, SpectrogramCriticConfig
+from enhance.layers.wavlm import RandomWavlmConfig, WavlmConfig
 from enhance.models import MODELS
 from enhance.models.advanced_segan import AdvancedSeganConfig
 from enhance.models.compact import Compact, CompactConfig
+from enhance.models.demucs import DemucsConfig
+from enhance.models.dwave import DWaveConfig
+from enhance.models.finally_ import FinallyConfig
 from enhance.models.segan import SeganConfig
 from enhance.models.segan_plus import SeganPlus, SeganPlusConfig
 from enhance.models.window_stream import WindowGenerator
 
+SMALL_FINALLY = FinallyConfig(
+    wavlm=WavlmConfig(source="random", channels=8, random=RandomWavlmConfig(layers=1, conv_channels=8)), channels=16,
+    spectral_widths=(4, 4, 8), spectral_depth=1, wave_widths=(4, 4), wave_depth=1, mask_widths=(4, 4),
+    wide_widths=(4, 4), wide_depth=1, wide_channels=4, window=0.64, overlap=0.064,
+)  # fmt: skip
 SMALL = {
+    "finally": [SMALL_FINALLY, replace(SMALL_FINALLY, sample_rate=48000, tanh=True)],
+    "demucs": [DemucsConfig(hidden=4, depth=5, growth=1.3), DemucsConfig(hidden=4, depth=3, causal=False)],
     "compact": [CompactConfig(channels=8, dual_paths=2, dilations=(1, 3))],
     "segan_plus": [
         SeganPlusConfig(channels=(4, 4, 8, 8, 8)),
@@ -27,6 +39,10 @@ SMALL = {
     "advanced_segan": [
         AdvancedSeganConfig(channels=(4, 4, 6, 6, 8), noisy_std=0.5, clean_std=1.0),
         AdvancedSeganConfig(channels=(4, 4, 6), noisy_std=0.5, clean_std=1.0, shortcuts=False, latent=False),
+    ],
+    "dwave": [
+        DWaveConfig(dilations=(1, 4, 16), kernels=4, channels=3, latent=2),
+        DWaveConfig(dilations=(1, 2, 4), kernels=4, latent=0, causal=True),
     ],
 }  # fmt: skip
 CASES = [(name, config) for name, configs in SMALL.items() for config in configs]
@@ -153,6 +169,7 @@ def test_a_mask_limit_that_cannot_let_speech_pass_is_refused():
         SeganCritic(SeganCriticConfig(channels=(4, 8, 8), frames=4)),
         SeganCritic(SeganCriticConfig(channels=(4, 8), frames=4, norm="spectral")),
         SpectrogramCritic(SpectrogramCriticConfig(sizes=(128, 256), channels=4)),
+        MultiStftCritic(MultiStftCriticConfig(sizes=(256, 64), filters=4, dilations=(1, 2))),
     ],
 )
 def test_a_critic_scores_any_length_and_passes_gradients(critic):
