@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from enhance.critics.critic import Critic
+from enhance.critics.grading import GradingCritic, GradingCriticConfig
+from enhance.critics.multi_stft import MultiStftCritic, MultiStftCriticConfig
 from enhance.critics.segan import SeganCritic, SeganCriticConfig, SeganV1CriticConfig
 from enhance.critics.spectrogram import SpectrogramCritic, SpectrogramCriticConfig
 
 CRITICS: dict[str, tuple[Any, Any]] = {
+    "multi_stft": (MultiStftCriticConfig, MultiStftCritic),
+    "grading": (GradingCriticConfig, GradingCritic),
     "segan": (SeganCriticConfig, SeganCritic),
     "segan_v1": (SeganV1CriticConfig, SeganCritic),
     "spectrogram": (SpectrogramCriticConfig, SpectrogramCritic),
