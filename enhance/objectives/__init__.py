@@ -8,6 +8,7 @@ from enhance.objectives.advanced_segan import AdvancedSeganObjective, AdvancedSe
 from enhance.objectives.aewsegan import AewseganObjective, AewseganObjectiveConfig
 from enhance.objectives.am_gan import AmGanObjectiveConfig
 from enhance.objectives.compact import CompactObjective, CompactObjectiveConfig
+from enhance.objectives.metricgan import MetricganObjective, MetricganObjectiveConfig
 from enhance.objectives.objective import Objective
 from enhance.objectives.segan import SeganObjective, SeganObjectiveConfig, SeganV1ObjectiveConfig
 from enhance.objectives.wsegan import WseganObjective, WseganObjectiveConfig
@@ -17,6 +18,7 @@ OBJECTIVES: dict[str, tuple[Any, Any]] = {
     "aewsegan": (AewseganObjectiveConfig, AewseganObjective),
     "am_gan": (AmGanObjectiveConfig, SeganObjective),
     "compact": (CompactObjectiveConfig, CompactObjective),
+    "metricgan": (MetricganObjectiveConfig, MetricganObjective),
     "segan": (SeganObjectiveConfig, SeganObjective),
     "segan_v1": (SeganV1ObjectiveConfig, SeganObjective),
     "wsegan": (WseganObjectiveConfig, WseganObjective),
