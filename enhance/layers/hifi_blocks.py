@@ -61,6 +61,9 @@ class ResBlock2(nn.Module):
         return hidden
 
 
+RESBLOCKS: dict[int, type[ResBlock1 | ResBlock2]] = {1: ResBlock1, 2: ResBlock2}
+
+
 class Upsampler(nn.Module):
     """HiFi-GAN's generator without its last convolution: [batch, ins, frames] -> [batch, outs, frames * hop].
 
@@ -75,7 +78,7 @@ class Upsampler(nn.Module):
         resblock_dilations: Sequence[Sequence[int]] = ((1, 3, 5),) * 3, pre_kernel: int = 7, norm: Norm = "weight",
     ) -> None:  # fmt: skip
         super().__init__()
-        block: type[ResBlock1] | type[ResBlock2] = {1: ResBlock1, 2: ResBlock2}[resblock]
+        block: type[ResBlock1 | ResBlock2] = RESBLOCKS[resblock]
         self.conv_pre = same_conv(ins, channels, pre_kernel, norm)
         self.hop, self.reach, self.widths = 1, float(pre_kernel // 2), len(resblock_kernels)
         self.ups, self.resblocks = nn.ModuleList(), nn.ModuleList()

@@ -10,6 +10,8 @@ from enhance.models.demucs import Demucs, DemucsConfig
 from enhance.models.dwave import DWave, DWaveConfig
 from enhance.models.finally_ import Finally, FinallyConfig
 from enhance.models.generator import Generator, Stream
+from enhance.models.hifi_gan import HiFiGAN, HiFiGANConfig
+from enhance.models.hifi_plusplus import HiFiPlusPlus, HiFiPlusPlusConfig
 from enhance.models.segan import Segan, SeganConfig
 from enhance.models.segan_plus import SeganPlus, SeganPlusConfig
 
@@ -17,6 +19,8 @@ MODELS: dict[str, tuple[Any, Any]] = {
     "compact": (CompactConfig, Compact),
     "demucs": (DemucsConfig, Demucs),
     "finally": (FinallyConfig, Finally),
+    "hifi_gan": (HiFiGANConfig, HiFiGAN),
+    "hifi_plusplus": (HiFiPlusPlusConfig, HiFiPlusPlus),
     "segan": (SeganConfig, Segan),
     "segan_plus": (SeganPlusConfig, SeganPlus),
     "advanced_segan": (AdvancedSeganConfig, AdvancedSegan),

@@ -13,6 +13,8 @@ from enhance.models.compact import Compact, CompactConfig
 from enhance.models.demucs import DemucsConfig
 from enhance.models.dwave import DWaveConfig
 from enhance.models.finally_ import FinallyConfig
+from enhance.models.hifi_gan import HiFiGANConfig
+from enhance.models.hifi_plusplus import HiFiPlusPlusConfig
 from enhance.models.segan import SeganConfig
 from enhance.models.segan_plus import SeganPlus, SeganPlusConfig
 from enhance.models.window_stream import WindowGenerator
@@ -22,7 +24,24 @@ SMALL_FINALLY = FinallyConfig(
     spectral_widths=(4, 4, 8), spectral_depth=1, wave_widths=(4, 4), wave_depth=1, mask_widths=(4, 4),
     wide_widths=(4, 4), wide_depth=1, wide_channels=4, window=0.64, overlap=0.064,
 )  # fmt: skip
+SMALL_HIFI = {
+    "size": 128, "bands": 10, "channels": 16, "rates": (4, 2, 2), "kernels": (8, 4, 4), "resblock_kernels": (3, 5),
+    "resblock_dilations": ((1, 3), (1, 3)),
+}  # fmt: skip
+SMALL_PLUSPLUS = HiFiPlusPlusConfig(
+    **SMALL_HIFI, spectral_widths=(2, 4, 4), spectral_depth=1, spectral_outs=8, wave_widths=(4, 4), wave_depth=1,
+    mask_widths=(2, 4), mask_depth=1, window=1.0, overlap=0.1,
+)  # fmt: skip
 SMALL = {
+    "hifi_gan": [
+        HiFiGANConfig(**SMALL_HIFI),
+        HiFiGANConfig(**SMALL_HIFI | {"resblock": 2, "pre_kernel": 3, "norm": "spectral", "high": None}),
+    ],
+    "hifi_plusplus": [
+        SMALL_PLUSPLUS,
+        replace(SMALL_PLUSPLUS, sees="upsampled", order="mask_first", positions=False, skips=False),
+        replace(SMALL_PLUSPLUS, spectral_widths=(), sees="waveform", mask_widths=(), norm="none", level=0.1),
+    ],
     "finally": [SMALL_FINALLY, replace(SMALL_FINALLY, sample_rate=48000, tanh=True)],
     "demucs": [DemucsConfig(hidden=4, depth=5, growth=1.3), DemucsConfig(hidden=4, depth=3, causal=False)],
     "compact": [CompactConfig(channels=8, dual_paths=2, dilations=(1, 3))],
