@@ -21,6 +21,8 @@ from enhance.models.demucs_stream import DemucsStream
 from enhance.models.generator import Stream
 from enhance.models.window_stream import WindowGenerator
 
+LSTM_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DemucsConfig:
@@ -65,6 +67,18 @@ class Recurrence(nn.Module):
         if self.linear is not None:
             out = self.linear(out)
         return out.permute(1, 2, 0), state
+
+    def few(self, hidden: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The same, forwards only, step by step: `nn.LSTM` repacks all its weights at each call on a CPU."""
+        frames, outputs, memories = list(hidden.permute(2, 0, 1)), [], []
+        for layer, (output, memory) in enumerate(zip(*state, strict=True)):
+            weights = [getattr(self.lstm, f"{kind}_l{layer}") for kind in LSTM_WEIGHTS]
+            for index, frame in enumerate(frames):
+                output, memory = torch.lstm_cell(frame, (output, memory), *weights)
+                frames[index] = output
+            outputs.append(output)
+            memories.append(memory)
+        return torch.stack(frames, dim=-1), (torch.stack(outputs), torch.stack(memories))
 
 
 class Demucs(WindowGenerator):

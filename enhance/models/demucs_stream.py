@@ -16,6 +16,8 @@ from enhance.models.generator import Stream
 if TYPE_CHECKING:
     from enhance.models.demucs import Demucs
 
+FEW = 8  # frames up to which the LSTM goes step by step
+
 
 class DemucsStream(Stream):
     """As many frames at once as a push completes."""
@@ -27,7 +29,8 @@ class DemucsStream(Stream):
         self.halvers = [Halver(self.held) for _ in range(model.doublings)]
         self.encoders = [_Encoder(layer) for layer in model.encoder]
         self.decoders = [_Decoder(layer) for layer in model.decoder]
-        self.state: tuple[Tensor, Tensor] | None = None
+        width = model.lstm.lstm.hidden_size
+        self.state = (self.held.new_zeros(2, 1, width), self.held.new_zeros(2, 1, width))
         self.taken = self.given = self.frames = 0
 
     def push(self, samples: Tensor) -> Tensor:
@@ -53,9 +56,10 @@ class DemucsStream(Stream):
         hidden = samples[None, None]
         for encoder in self.encoders:
             hidden = encoder(hidden)
-        if hidden.shape[-1]:
-            self.frames += hidden.shape[-1]
-            hidden, self.state = self.model.lstm(hidden, self.state)
+        if frames := hidden.shape[-1]:
+            recurrence = self.model.lstm.few if frames <= FEW else self.model.lstm
+            hidden, self.state = recurrence(hidden, self.state)
+            self.frames += frames
         for decoder, encoder in zip(self.decoders, reversed(self.encoders), strict=True):
             hidden = decoder(hidden + encoder.skip(hidden.shape[-1]), last)
         samples = hidden[0, 0]
