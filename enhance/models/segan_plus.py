@@ -3,6 +3,8 @@
 Papers: Pascual et al. 2017 (arXiv:1703.09452) and 2018/2019 (SEGAN+, arXiv:1904.03418).  Layer sizes as released:
 5 convolutions of width 31 and stride 4 each way, skips taken before the activation, pre-emphasis 0.95.  Differs: long
 audio is not cut into windows of 16384 samples; each block gets the context it needs, so blocks equal the whole.
+
+Its authors wished for self-attention, octave convolution and skips inside the encoder: options, off by default.
 """
 
 from __future__ import annotations
@@ -13,7 +15,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
+from enhance.layers.attention import LocalAttention
+from enhance.layers.latent import latent_noise
+from enhance.layers.octave import Octave, slow_channels
+from enhance.layers.strided import Down, Up
 from enhance.models.context_stream import ContextGenerator
 
 WIDTH, STRIDE = 31, 4
@@ -24,6 +31,7 @@ LATENT_PERIOD = 16  # bottleneck frames after which the latent noise repeats whe
 class SeganPlusConfig:
     sample_rate: int = 16000
     channels: tuple[int, ...] = (64, 128, 256, 512, 1024)
+    norm: Literal["none", "batch", "spectral"] = "none"  # of encoder and decoder; batch leaves the last layer out
     skip: Literal["alpha", "conv", "constant"] = "alpha"  # alpha: a learnt factor a channel
     skip_init: Literal["one", "zero", "randn"] = "one"
     skip_width: int = 11  # samples, of skip: conv
@@ -32,14 +40,26 @@ class SeganPlusConfig:
     bias: bool = True  # of the encoder; the decoder always has one
     emphasis: float = 0.95
     latent_seed: int = 111  # of the noise that denoising uses
+    attention: tuple[int, ...] = ()  # levels (1: the first) with self-attention, on the way down and back
+    attention_span: int = 8192  # samples that self-attention reaches each way
+    octave: float = 0.0  # share of the channels between input and bottleneck that are slow, at half the frame rate
+    inner_skips: bool = False  # in the encoder, from the input of the level before to the output of each
 
     def __post_init__(self) -> None:
-        if len(self.channels) < 2:
+        levels = len(self.channels)
+        if levels < 2:
             raise ValueError(f"channels needs at least two levels, got {list(self.channels)}")
         if self.skip_width % 2 == 0:
             raise ValueError(f"skip_width must be odd, got {self.skip_width}")
         if not 0 <= self.emphasis < 1:
             raise ValueError(f"emphasis must lie in [0, 1), got {self.emphasis}")
+        if not 0 <= self.octave < 1:
+            raise ValueError(f"octave is a share and must lie in [0, 1), got {self.octave}")
+        for level in self.attention:
+            if not 1 <= level <= levels:
+                raise ValueError(f"attention names levels from 1 to {levels}, got {level}")
+            if self.attention_span < STRIDE**level:
+                raise ValueError(f"attention_span must be a frame of level {level} or more, got {self.attention_span}")
 
 
 class Skip(nn.Module):
@@ -69,26 +89,49 @@ class Skip(nn.Module):
         return out
 
 
+class InnerSkip(nn.Module):
+    """The mean over the samples that an output frame of two levels stands for, mixed to its channels."""
+
+    def __init__(self, few: int, many: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(few, many, 1, bias=False)
+
+    def forward(self, before: Tensor) -> Tensor:
+        """[batch, few, frames] -> [batch, many, frames / 16]."""
+        out: Tensor = self.conv(nn.functional.avg_pool1d(before, STRIDE**2))
+        return out
+
+
 class SeganPlus(ContextGenerator):
     """The generator; see the module's text."""
 
     def __init__(self, config: SeganPlusConfig) -> None:
         super().__init__()
         self.config, self.sample_rate, self.emphasis = config, config.sample_rate, config.emphasis
-        ins, outs = (1, *config.channels[:-1]), config.channels
-        self.encoder = nn.ModuleList(
-            nn.Conv1d(few, many, WIDTH, STRIDE, bias=config.bias) for few, many in zip(ins, outs, strict=True)
-        )
+        outs = config.channels
+        ins = (1, *outs[:-1])
+        self.encoder = nn.ModuleList(_down(level, config) for level in range(len(outs)))
+        self.encoder_norm = nn.ModuleList(_norm(many, config) for many in outs)
         self.encoder_act = nn.ModuleList(nn.PReLU(many, init=0) for many in outs)
         self.skips = nn.ModuleList(Skip(channels, config) for channels in outs[:-1])
-        twice = 2 if config.merge == "concat" else 1
-        widths = [outs[-1] * (2 if config.latent else 1), *(twice * channels for channels in reversed(outs[:-1]))]
-        targets = [*reversed(outs[:-1]), 1]
-        self.decoder = nn.ModuleList(
-            nn.ConvTranspose1d(many, few, WIDTH, STRIDE, padding=13) for many, few in zip(widths, targets, strict=True)
+        self.inner_skips = nn.ModuleList(
+            InnerSkip(few, many) for few, many in zip(ins[:-1], outs[1:], strict=True) if config.inner_skips
         )
+        targets = [*reversed(outs[:-1]), 1]
+        self.decoder = nn.ModuleList(_up(level, config) for level in reversed(range(len(outs))))
+        self.decoder_norm = nn.ModuleList(_norm(few, config) for few in targets[:-1])
         self.decoder_act = nn.ModuleList(nn.PReLU(few, init=0) for few in targets[:-1])
+        self.attention = nn.ModuleDict()
+        for level in config.attention:
+            span = config.attention_span // STRIDE**level
+            self.attention[f"encoder{level}"] = LocalAttention(outs[level - 1], span)
+            if level < len(outs):
+                self.attention[f"decoder{level}"] = LocalAttention(outs[level - 1], span)
         self.apply(_initialise)
+        if config.norm == "spectral":
+            for module in [*self.modules()]:
+                if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
+                    spectral_norm(module)
 
     @property
     def alignment(self) -> int:
@@ -98,46 +141,77 @@ class SeganPlus(ContextGenerator):
     @property
     def context(self) -> int:
         """Samples on each side that a block needs: half the receptive field, to the next multiple of alignment."""
-        levels = len(self.config.channels)
+        config, levels = self.config, len(self.config.channels)
         one_way = 16 * sum(STRIDE**level for level in range(levels))  # 15 or 16 taps a side, at each level's rate
-        skip = self.config.skip_width // 2 * STRIDE ** (levels - 1) if self.config.skip == "conv" else 0
-        frames = math.ceil((2 * one_way + skip) / self.alignment)
+        if config.octave:
+            one_way *= 2  # slow channels reach twice as far
+        skip = config.skip_width // 2 * STRIDE ** (levels - 1) if config.skip == "conv" else 0
+        attention = sum(config.attention_span * (1 if level == levels else 2) for level in config.attention)
+        frames = math.ceil((2 * one_way + skip + attention) / self.alignment)
         return int(frames * self.alignment)
 
     def raw(self, samples: Tensor, frame: int) -> Tensor:
         """[batch, samples] -> [batch, samples], both pre-emphasised: the domain where the objective judges them."""
         count = samples.shape[-1]
-        hidden = nn.functional.pad(samples, (0, -count % self.alignment))[:, None]
-        skips = []
-        for conv, act, skip in zip(self.encoder, self.encoder_act, [*self.skips, None], strict=True):
-            hidden = conv(_reflected(hidden))
-            skips.append(skip(hidden) if skip is not None else hidden)
-            hidden = act(hidden)
-        skips.pop()
+        hidden, skips = self._encoded(nn.functional.pad(samples, (0, -count % self.alignment))[:, None])
         if self.config.latent:
-            hidden = torch.cat([self._latent(hidden, frame), hidden], dim=1)
-        for index, deconv in enumerate(self.decoder):
-            hidden = deconv(hidden)[..., :-1]
-            if index < len(self.decoder_act):
-                hidden = self.decoder_act[index](hidden)
-                taken = skips.pop()
-                hidden = torch.cat([hidden, taken], dim=1) if self.config.merge == "concat" else hidden + taken
-        return torch.tanh(hidden)[:, 0, :count]
+            noise = latent_noise(
+                hidden, fresh=self.training, frame=frame, period=LATENT_PERIOD, seed=self.config.latent_seed
+            )
+            hidden = torch.cat([noise, hidden], dim=1)
+        for deconv, norm, act in zip(self.decoder, self.decoder_norm, self.decoder_act, strict=False):
+            hidden = self._attended(f"decoder{len(skips)}", act(norm(deconv(hidden))))
+            taken = skips.pop()
+            hidden = torch.cat([hidden, taken], dim=1) if self.config.merge == "concat" else hidden + taken
+        return torch.tanh(self.decoder[-1](hidden))[:, 0, :count]
 
-    def _latent(self, bottleneck: Tensor, frame: int) -> Tensor:
-        """Noise as large as the bottleneck: fresh while training, a fixed repeating piece otherwise."""
-        if self.training:
-            return torch.randn_like(bottleneck)
-        generator = torch.Generator().manual_seed(self.config.latent_seed)
-        piece = torch.randn(bottleneck.shape[1], LATENT_PERIOD, generator=generator).to(bottleneck)
-        place = (torch.arange(bottleneck.shape[-1], device=bottleneck.device) + frame) % LATENT_PERIOD
-        return piece[:, place].expand(bottleneck.shape[0], -1, -1)
+    def _encoded(self, hidden: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The bottleneck, and what the levels above it hand to the decoder."""
+        skips: list[Tensor] = []
+        before = hidden  # the input of the level before
+        for level, (conv, norm, act) in enumerate(zip(self.encoder, self.encoder_norm, self.encoder_act, strict=True)):
+            linear = norm(conv(hidden))
+            if level < len(self.skips):
+                skips.append(self.skips[level](linear))
+            out = act(linear)
+            if level and self.config.inner_skips:
+                out = out + self.inner_skips[level - 1](before)
+            hidden, before = self._attended(f"encoder{level + 1}", out), hidden
+        return hidden, skips
+
+    def _attended(self, place: str, hidden: Tensor) -> Tensor:
+        out: Tensor = self.attention[place](hidden) if place in self.attention else hidden
+        return out
 
 
-def _reflected(hidden: Tensor) -> Tensor:
-    """14 samples before and 15 behind, mirrored; zeros where a very short input cannot be mirrored."""
-    mode = "reflect" if hidden.shape[-1] > WIDTH // 2 else "constant"
-    return nn.functional.pad(hidden, (WIDTH // 2 - 1, WIDTH // 2), mode=mode)
+def _split(level: int, config: SeganPlusConfig) -> tuple[int, int]:
+    """Fast and slow channels after a level; input (level 0), bottleneck and output are all fast."""
+    channels = (1, *config.channels)[level]
+    slow = slow_channels(channels, config.octave) if 0 < level < len(config.channels) else 0
+    return channels - slow, slow
+
+
+def _down(level: int, config: SeganPlusConfig) -> nn.Module:
+    """The convolution from one level to the next; 14 samples of mirrored padding before the first."""
+    ins, outs, lead = _split(level, config), _split(level + 1, config), WIDTH // 2 - 1
+    if config.octave:
+        return Octave([ins], outs, WIDTH, STRIDE, up=False, lead=lead, mirror=True, bias=config.bias)
+    return Down(sum(ins), sum(outs), WIDTH, STRIDE, lead=lead, mirror=True, bias=config.bias)
+
+
+def _up(level: int, config: SeganPlusConfig) -> nn.Module:
+    """The transposed convolution to a level from the next, whose channels come with noise or with a skip."""
+    deepest = level + 1 == len(config.channels)
+    twice = config.latent if deepest else config.merge == "concat"
+    parts, outs = [_split(level + 1, config)] * (2 if twice else 1), _split(level, config)
+    if config.octave:
+        return Octave(parts, outs, WIDTH, STRIDE, up=True)
+    return Up(sum(map(sum, parts)), sum(outs), WIDTH, STRIDE)
+
+
+def _norm(channels: int, config: SeganPlusConfig) -> nn.Module:
+    """Spectral norm is put on the weights themselves, later."""
+    return nn.BatchNorm1d(channels) if config.norm == "batch" else nn.Identity()
 
 
 def _initialise(module: nn.Module) -> None:

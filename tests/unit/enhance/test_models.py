@@ -49,6 +49,8 @@ SMALL = {
         SeganPlusConfig(channels=(4, 4, 8, 8, 8)),
         SeganPlusConfig(channels=(4, 6, 8), skip="conv", merge="sum"),
         SeganPlusConfig(channels=(4, 8, 8, 8), skip="constant", skip_init="randn", latent=False, bias=False),
+        SeganPlusConfig(channels=(4, 8, 8), norm="batch", attention=(2, 3), attention_span=512, inner_skips=True),
+        SeganPlusConfig(channels=(4, 8, 8), norm="spectral", octave=0.5, attention=(1,), attention_span=64),
     ],
     "segan": [
         SeganConfig(channels=(4, 4, 6, 6, 8, 8)),

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from enhance.layers.emphasis import pre_emphasis
 from enhance.models.advanced_segan import AdvancedSegan, AdvancedSeganConfig
 from enhance.models.dwave import DWave, DWaveConfig
 from enhance.models.segan import Segan, SeganConfig
