@@ -8,6 +8,8 @@ from enhance.objectives.advanced_segan import AdvancedSeganObjective, AdvancedSe
 from enhance.objectives.aewsegan import AewseganObjective, AewseganObjectiveConfig
 from enhance.objectives.am_gan import AmGanObjectiveConfig
 from enhance.objectives.compact import CompactObjective, CompactObjectiveConfig
+from enhance.objectives.hifi_gan import HiFiGANObjective, HiFiGANObjectiveConfig
+from enhance.objectives.hifi_plusplus import HiFiPlusPlusObjective, HiFiPlusPlusObjectiveConfig
 from enhance.objectives.metricgan import MetricganObjective, MetricganObjectiveConfig
 from enhance.objectives.objective import Objective
 from enhance.objectives.segan import SeganObjective, SeganObjectiveConfig, SeganV1ObjectiveConfig
@@ -19,6 +21,8 @@ OBJECTIVES: dict[str, tuple[Any, Any]] = {
     "am_gan": (AmGanObjectiveConfig, SeganObjective),
     "compact": (CompactObjectiveConfig, CompactObjective),
     "metricgan": (MetricganObjectiveConfig, MetricganObjective),
+    "hifi_gan": (HiFiGANObjectiveConfig, HiFiGANObjective),
+    "hifi_plusplus": (HiFiPlusPlusObjectiveConfig, HiFiPlusPlusObjective),
     "segan": (SeganObjectiveConfig, SeganObjective),
     "segan_v1": (SeganV1ObjectiveConfig, SeganObjective),
     "wsegan": (WseganObjectiveConfig, WseganObjective),
