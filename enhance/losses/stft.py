@@ -1,6 +1,11 @@
-"""Distances between short-time spectra with compressed magnitudes (Braun and Tashev 2020, arXiv:2009.12286)."""
+"""Distances between short-time spectra: compressed magnitudes, log powers, several resolutions at once.
+
+The first as in Braun and Tashev 2020 (arXiv:2009.12286).
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -38,7 +43,7 @@ def log_power_distance(
     length where it is shorter), divided by the square root of the size; floor: power added to each bin.
     """
     size = min(size, estimate.shape[-1])
-    window = torch.hann_window(min(length, size), device=estimate.device)
+    window = torch.hann_window(min(length, size), dtype=estimate.dtype, device=estimate.device)
 
     def decibels(samples: Tensor) -> Tensor:
         values = torch.stft(
@@ -47,6 +52,30 @@ def log_power_distance(
         return 10 * torch.log10(values.real.square() + values.imag.square() + floor)
 
     return (decibels(estimate) - decibels(clean)).abs().mean()
+
+
+def multi_resolution_distance(
+    estimate: Tensor, clean: Tensor, resolutions: Sequence[tuple[int, int, int]]
+) -> tuple[Tensor, Tensor]:
+    """Spectral convergence and log-magnitude distance (Yamamoto et al. 2020, arXiv:1910.11480), means over resolutions.
+
+    estimate, clean: [batch, samples].  resolutions: (transform, hop, Hann window), samples.  Convergence is
+    |S - S'| / |S| in Frobenius norms over the whole batch, the other the mean of |log S - log S'|, in nepers.  Scalars.
+    """
+    convergences, distances = [], []
+    for size, hop, width in resolutions:
+        ours, theirs = _amplitude(estimate, size, hop, width), _amplitude(clean, size, hop, width)
+        convergences.append(torch.linalg.vector_norm(theirs - ours) / torch.linalg.vector_norm(theirs))
+        distances.append((theirs.log() - ours.log()).abs().mean())
+    return torch.stack(convergences).mean(), torch.stack(distances).mean()
+
+
+def _amplitude(samples: Tensor, size: int, hop: int, width: int) -> Tensor:
+    """[batch, samples] -> [batch, bins, frames], never below the root of 1e-7; the signal is mirrored at its ends."""
+    mode = "reflect" if samples.shape[-1] > size // 2 else "constant"
+    window = torch.hann_window(width, device=samples.device)
+    values = torch.stft(samples, size, hop, width, window, pad_mode=mode, return_complex=True)
+    return (values.real.square() + values.imag.square()).clamp(min=1e-7).sqrt()
 
 
 def _magnitude(values: Tensor) -> Tensor:
