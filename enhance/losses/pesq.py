@@ -32,7 +32,10 @@ THRESHOLD = (  # (Hz, dB re the spectra's unit) of just audible tones
 
 
 class PesqLoss(nn.Module):
-    """speech, clean [batch, samples] -> 0.1 d + 0.0309 d_a, mean over the batch; about 0 for equal signals, falls as quality rises."""
+    """speech, clean [batch, samples] -> 0.1 d + 0.0309 d_a, mean over the batch.
+
+    About 0 for equal signals; it falls as quality rises.
+    """
 
     window: Tensor
     speech_bins: Tensor
