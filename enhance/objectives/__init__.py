@@ -8,6 +8,8 @@ from enhance.objectives.advanced_segan import AdvancedSeganObjective, AdvancedSe
 from enhance.objectives.aewsegan import AewseganObjective, AewseganObjectiveConfig
 from enhance.objectives.am_gan import AmGanObjectiveConfig
 from enhance.objectives.compact import CompactObjective, CompactObjectiveConfig
+from enhance.objectives.denoiser import DenoiserObjective, DenoiserObjectiveConfig
+from enhance.objectives.finally_ import FinallyObjective, FinallyObjectiveConfig
 from enhance.objectives.hifi_gan import HiFiGANObjective, HiFiGANObjectiveConfig
 from enhance.objectives.hifi_plusplus import HiFiPlusPlusObjective, HiFiPlusPlusObjectiveConfig
 from enhance.objectives.metricgan import MetricganObjective, MetricganObjectiveConfig
@@ -20,6 +22,8 @@ OBJECTIVES: dict[str, tuple[Any, Any]] = {
     "aewsegan": (AewseganObjectiveConfig, AewseganObjective),
     "am_gan": (AmGanObjectiveConfig, SeganObjective),
     "compact": (CompactObjectiveConfig, CompactObjective),
+    "denoiser": (DenoiserObjectiveConfig, DenoiserObjective),
+    "finally": (FinallyObjectiveConfig, FinallyObjective),
     "metricgan": (MetricganObjectiveConfig, MetricganObjective),
     "hifi_gan": (HiFiGANObjectiveConfig, HiFiGANObjective),
     "hifi_plusplus": (HiFiPlusPlusObjectiveConfig, HiFiPlusPlusObjective),
