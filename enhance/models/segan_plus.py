@@ -38,6 +38,7 @@ class SeganPlusConfig:
     merge: Literal["concat", "sum"] = "concat"
     latent: bool = True  # noise of as many channels as the bottleneck, put before it
     bias: bool = True  # of the encoder; the decoder always has one
+    initial: Literal["normal", "xavier"] = "normal"  # encoder N(0, 0.02), decoder as torch; or Xavier as WSEGAN
     emphasis: float = 0.95
     latent_seed: int = 111  # of the noise that denoising uses
     attention: tuple[int, ...] = ()  # levels (1: the first) with self-attention, on the way down and back
@@ -127,7 +128,7 @@ class SeganPlus(ContextGenerator):
             self.attention[f"encoder{level}"] = LocalAttention(outs[level - 1], span)
             if level < len(outs):
                 self.attention[f"decoder{level}"] = LocalAttention(outs[level - 1], span)
-        self.apply(_initialise)
+        self.apply(_normal if config.initial == "normal" else _xavier)
         if config.norm == "spectral":
             for module in [*self.modules()]:
                 if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
@@ -214,9 +215,17 @@ def _norm(channels: int, config: SeganPlusConfig) -> nn.Module:
     return nn.BatchNorm1d(channels) if config.norm == "batch" else nn.Identity()
 
 
-def _initialise(module: nn.Module) -> None:
-    """As released: encoder weights N(0, 0.02), biases 0; transposed convolutions as torch does."""
+def _normal(module: nn.Module) -> None:
+    """As SEGAN+: encoder weights N(0, 0.02), biases 0; transposed convolutions as torch does."""
     if isinstance(module, nn.Conv1d):
         nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _xavier(module: nn.Module) -> None:
+    """As WSEGAN: everywhere, biases 0."""
+    if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
+        nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
