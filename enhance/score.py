@@ -76,7 +76,6 @@ def score_data_dirs(
 def scores_of(clean: np.ndarray, estimate: np.ndarray, sample_rate: int = 16000) -> dict[str, float]:
     """All metrics of one utterance, [samples] each.  Raises AudioError where one is not defined."""
     import torch
-    from pystoi import stoi
 
     from enhance.losses.waveform import si_sdr
 
@@ -88,8 +87,8 @@ def scores_of(clean: np.ndarray, estimate: np.ndarray, sample_rate: int = 16000)
     torch.set_num_threads(1)
     both = torch.from_numpy(np.stack([estimate, clean]).astype(np.float64))
     return {
-        "si_sdr": float(si_sdr(both[:1], both[1:])[0]), "pesq": _pesq(clean, estimate, sample_rate),
-        "stoi": _stoi(stoi, clean, estimate, sample_rate), "log_mel": _log_mel_error(both.float(), sample_rate),
+        "si_sdr": float(si_sdr(both[:1], both[1:])[0]), "pesq": pesq_of(clean, estimate, sample_rate),
+        "stoi": stoi_of(clean, estimate, sample_rate), "log_mel": _log_mel_error(both.float(), sample_rate),
     }  # fmt: skip
 
 
@@ -98,8 +97,8 @@ def pesq_installed() -> bool:
     return importlib.util.find_spec("pesq") is not None
 
 
-def _pesq(clean: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
-    """NaN where the package is missing."""
+def pesq_of(clean: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
+    """Wide-band PESQ, NaN where the package is missing.  Raises AudioError where it gives no score."""
     if not pesq_installed():
         return math.nan
     from pesq import PesqError, pesq
@@ -112,8 +111,11 @@ def _pesq(clean: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
         raise AudioError("PESQ", f"gives no score ({detail})", mend="leave it out") from error
 
 
-def _stoi(stoi: Any, clean: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
+def stoi_of(clean: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
+    """STOI; raises AudioError where it gives no score."""
     import warnings
+
+    from pystoi import stoi
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)  # too short for STOI: pystoi warns and returns 1e-5

@@ -11,45 +11,16 @@ import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
 from enhance.models import MODELS, Generator
 from enhance.objectives import OBJECTIVES, Objective
 from enhance.pairs import PairsConfig
+from enhance.train_config import TrainConfig
 from harness.config import from_plain, load_config
 from harness.errors import ConfigError
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    seed: int = 0
-    steps: int = 6000  # optimiser steps; the rate has fallen to its end by then
-    optimizer: Literal["adam", "rmsprop"] = "adam"
-    rate: float = 1.0e-3  # of the generator
-    critic_rate: float = 5.0e-4
-    betas: tuple[float, float] = (0.8, 0.99)  # of Adam; a low first one, as adversarial training wants
-    weight_decay: float = 1.0e-4
-    warmup: int = 200  # steps of rising rate
-    final_rate: float = 0.01  # share of the rate left at the end (cosine): the last bit of decay matters
-    clip: float = 5.0  # gradient norm
-    average: float = 0.998  # of the weights that are kept (exponential moving average); 0 for none
-    critic_from: float = 0.15  # share of the run after which the adversary joins in
-    validate_every: int = 500  # steps; checkpoints are written then too
-    validation_batches: int = 4
-    held_out_speakers: float = 0.1  # share, fixed by their names
-    held_out_noises: float = 0.08
-    validation_snr: tuple[float, float] = (0.0, 15.0)  # dB
-    clean_weight: float = 1.0  # of the error on clean input, against that on noisy input, in choosing the best
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.validate_every < 1 or self.validation_batches < 1:
-            raise ValueError(f"steps, validate_every and validation_batches must be positive, got {self.steps}")
-        if not 0 <= self.average < 1:
-            raise ValueError(f"average must lie in [0, 1), got {self.average}")
-        if not 0 < self.held_out_speakers < 1 or not 0 < self.held_out_noises < 1:
-            raise ValueError("held_out_speakers and held_out_noises are shares between 0 and 1")
 
 
 @dataclass(frozen=True, kw_only=True)

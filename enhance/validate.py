@@ -1,41 +1,82 @@
-"""How good a generator is on held-out speakers and noises: log-mel error on noisy and on clean input.
+"""How good a generator is on held-out speakers and noises: log-mel error on noisy and on clean input, and what else is
+asked for.
 
 Log-mel error, not SI-SDR: it orders systems as the word error rate does, and clean input shows the harm done.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from enhance.losses.mel import LogMel
 from enhance.losses.waveform import clipped_si_sdr
 from enhance.models import Generator
+from enhance.objectives import Objective
+from enhance.score import pesq_of, stoi_of
+from harness.errors import AudioError, TrainingError
 
 BATCH = 16  # pairs a forward pass
+LOWER_IS_BETTER = {
+    "score": True, "log_mel_noisy": True, "log_mel_clean": True, "si_sdr": False, "loss": True, "pesq": False,
+    "stoi": False,
+}  # fmt: skip
+BASIC = ("log_mel_noisy", "log_mel_clean", "log_mel_unprocessed", "si_sdr", "si_sdr_unprocessed")
+PERCEPTUAL = {"pesq": pesq_of, "stoi": stoi_of}
 
 
 class Validation:
-    """A fixed set of pairs.  pairs: (noisy, clean) batches, [batch, samples]."""
+    """A fixed set of pairs.  pairs: (noisy, clean) batches, [batch, samples].
 
-    def __init__(self, pairs: list[tuple[Tensor, Tensor]], sample_rate: int, clean_weight: float) -> None:
+    measures: which of loss, pesq and stoi are computed too; the loss is the objective's, without its critic.
+    """
+
+    def __init__(
+        self, pairs: list[tuple[Tensor, Tensor]], sample_rate: int, clean_weight: float, *,
+        measures: Sequence[str] = (), objective: Objective | None = None,
+    ) -> None:  # fmt: skip
         self.pairs = [
             (noisy[first : first + BATCH], clean[first : first + BATCH])
             for noisy, clean in pairs
             for first in range(0, len(noisy), BATCH)
         ]
-        self.clean_weight = clean_weight
+        self.sample_rate, self.clean_weight = sample_rate, clean_weight
+        self.measures, self.objective = tuple(measures), objective
         self.log_mel = LogMel(sample_rate=sample_rate, bands=40).to(pairs[0][0].device)
 
     @torch.no_grad()
     def scores(self, model: Generator) -> dict[str, float]:
-        """Means over the set; `score` is what the best checkpoint minimises.  The model is left in training mode."""
+        """Means over the set; `score` weighs noisy against clean input.  The model is left in training mode."""
         model.eval()
-        rows = [self._row(model(noisy), model(clean), noisy, clean) for noisy, clean in self.pairs]
+        rows, losses, more = [], [], _Perceptual(self.measures, self.sample_rate)
+        for noisy, clean in self.pairs:
+            enhanced = model(noisy)
+            rows.append(self._row(enhanced, model(clean), noisy, clean))
+            if "loss" in self.measures:
+                assert self.objective is not None
+                losses.append(self.objective.model_loss(enhanced, clean, noisy, adversarial=False)[0])
+            more.add(clean, enhanced)
         model.train()
-        names = ("log_mel_noisy", "log_mel_clean", "log_mel_unprocessed", "si_sdr", "si_sdr_unprocessed")
-        means = dict(zip(names, torch.stack(rows).mean(0).tolist(), strict=True))
-        return means | {"score": means["log_mel_noisy"] + self.clean_weight * means["log_mel_clean"]}
+        means = dict(zip(BASIC, torch.stack(rows).mean(0).tolist(), strict=True))
+        means["score"] = means["log_mel_noisy"] + self.clean_weight * means["log_mel_clean"]
+        if losses:
+            means["loss"] = torch.stack(losses).mean().item()
+        return means | more.means()
+
+    @torch.no_grad()
+    def examples(self, model: Generator, count: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """(noisy, enhanced, clean) of the first pairs, [samples] each; the model is left in training mode."""
+        if not count:
+            return []
+        model.eval()
+        noisy, clean = (side[:count] for side in self.pairs[0])
+        enhanced = model(noisy)
+        model.train()
+        return list(zip(noisy, enhanced, clean, strict=True))
 
     def _row(self, enhanced: Tensor, passed: Tensor, noisy: Tensor, clean: Tensor) -> Tensor:
         truth = self.log_mel(clean)
@@ -43,3 +84,35 @@ class Validation:
         return torch.stack(
             [*errors, clipped_si_sdr(enhanced, clean, 60.0).mean(), clipped_si_sdr(noisy, clean, 60.0).mean()]
         )
+
+
+class _Perceptual:
+    """PESQ and STOI, pair by pair on the CPU; a pair that has no score is counted and enters no mean."""
+
+    def __init__(self, measures: Sequence[str], sample_rate: int) -> None:
+        self.sample_rate = sample_rate
+        self.values: dict[str, list[float]] = {name: [] for name in measures if name in PERCEPTUAL}
+        self.failed = dict.fromkeys(self.values, 0)
+
+    def add(self, clean: Tensor, enhanced: Tensor) -> None:
+        if not self.values:
+            return
+        for truth, estimate in zip(clean.cpu().numpy(), enhanced.cpu().numpy(), strict=True):
+            for name, values in self.values.items():
+                try:
+                    values.append(PERCEPTUAL[name](truth, estimate, self.sample_rate))
+                except AudioError:
+                    self.failed[name] += 1
+
+    def means(self) -> dict[str, float]:
+        """{pesq: mean, pesq_failed: pairs without a score}; the count only where there are such."""
+        means: dict[str, float] = {}
+        for name, values in self.values.items():
+            if not values or any(map(math.isnan, values)):
+                problem = "no validation pair has a score" if not values else "the package is not installed"
+                mend = "pip install pesq==0.0.4, or longer pairs (pairs.seconds), or another train.best_by"
+                raise TrainingError(f"validation by {name}", problem, mend=mend)
+            means[name] = float(np.mean(values))
+            if self.failed[name]:
+                means[f"{name}_failed"] = self.failed[name]
+        return means

@@ -18,33 +18,69 @@ def train(
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto")] = "auto",
     max_minutes: Annotated[float | None, typer.Option(help="end by then, the rate decayed")] = None,
     threads: Annotated[int, typer.Option(help="CPU threads; more than one only pays on idle cores")] = 1,
-    tensorboard: Annotated[bool, typer.Option(help="also write TensorBoard files")] = False,
+    init_generator: Annotated[Path | None, typer.Option(help="start from this generator (best.pt, builtin)")] = None,
+    init_critic: Annotated[Path | None, typer.Option(help="start from this critic (last.pt, an import)")] = None,
+    log: Annotated[list[str] | None, typer.Option(help="also log to tensorboard, wandb, clearml or mlflow")] = None,
+    log_project: Annotated[str, typer.Option(help="project there")] = "schoolyard",
+    log_examples: Annotated[int, typer.Option(help="sounds and spectrograms logged at each validation")] = 2,
+    log_histograms: Annotated[bool, typer.Option(help="also log histograms of weights and gradients")] = False,
     force: Annotated[bool, typer.Option(help="start anew where a run with other settings stands")] = False,
 ) -> None:
-    """Train a generator (and its critic) on clean speech mixed with noise as it goes."""
+    """Train a generator (and its critic) on clean speech mixed with noise as it goes (torchrun: in parallel)."""
     import torch
 
+    from enhance.distributed import join_processes, leave_processes
+    from enhance.fine_tune import StartFrom
     from enhance.settings import load_settings
-    from enhance.sounds import load_noise
-    from enhance.train import Trainer
-    from harness.log import get_logger
+    from enhance.train import RunOptions, Trainer
 
     torch.set_num_threads(threads)
     settings = load_settings(config, override or [])
-    rate = settings.generator.sample_rate
+    logs = _log_config(log or [], log_project, log_examples, log_histograms)
+    speech, noises = _sounds(data, pack, noise, settings.generator.sample_rate)
+    processes, own_device = join_processes(pick_device(device))
+    if force and processes.first:
+        _clear(out)
+    start = StartFrom(generator=init_generator, critic=init_critic)
+    options = RunOptions(device=own_device, max_minutes=max_minutes, logs=logs, start=start, processes=processes)
+    best = Trainer(settings, speech, noises, out, options).run()
+    leave_processes()
+    if processes.first:
+        typer.echo(f"best generator: {best}")
+
+
+def _log_config(kinds: list[str], project: str, examples: int, histograms: bool):  # type: ignore[no-untyped-def]
+    from enhance.run_log import LogConfig
+    from harness.errors import ConfigError
+
+    try:
+        return LogConfig(kinds=tuple(kinds), project=project, examples=examples, histograms=histograms)
+    except ValueError as error:
+        raise ConfigError("enhance train --log", str(error), mend="change the option") from error
+
+
+def _clear(out: Path) -> None:
+    """Remove what a run of other settings left."""
+    import shutil
+
+    for name in ("last.pt", "best.pt", "metrics.jsonl", "config.yaml", "mlflow_run_id"):
+        (out / name).unlink(missing_ok=True)
+    for name in ("kept", "tensorboard"):
+        shutil.rmtree(out / name, ignore_errors=True)
+
+
+def _sounds(data: Path | None, pack: Path | None, noise: Path, rate: int):  # type: ignore[no-untyped-def]
+    """Clean speech and noise, and a line on how much there is."""
+    from enhance.sounds import load_noise
+    from harness.log import get_logger
+
     noises = load_noise(noise, rate)
     speech = _clean_speech(data, pack, rate)
     minutes = [len(sounds.samples) / rate / 60 for sounds in (speech, noises)]
     get_logger("enhance").info(
         "%d utterances (%.1f min), %d noises (%.1f min)", len(speech.names), minutes[0], len(noises.names), minutes[1]
     )
-    if force:
-        for name in ("last.pt", "best.pt", "metrics.jsonl", "config.yaml"):
-            (out / name).unlink(missing_ok=True)
-    trainer = Trainer(
-        settings, speech, noises, out, device=pick_device(device), max_minutes=max_minutes, tensorboard=tensorboard
-    )
-    typer.echo(f"best generator: {trainer.run()}")
+    return speech, noises
 
 
 def pack_clean(
