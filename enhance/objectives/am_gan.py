@@ -7,6 +7,7 @@ its 20 hours of speech in half-overlapping windows of 16384 samples, 150 a batch
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from enhance.critics.segan import SeganV1CriticConfig
 from enhance.losses.regression import WeightSchedule
@@ -27,6 +28,12 @@ class AmGanCriticConfig(SeganV1CriticConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AmGanSchedule(WeightSchedule):
+    kind: Literal["constant", "linear", "exponential", "step"] = "step"
+    start: int = 150 * EPOCH
+
+
+@dataclass(frozen=True, kw_only=True)
 class AmGanObjectiveConfig(SeganObjectiveConfig):
-    schedule: WeightSchedule = field(default_factory=lambda: WeightSchedule(kind="step", start=150 * EPOCH, factor=0.0))
+    schedule: AmGanSchedule = field(default_factory=AmGanSchedule)
     critic: AmGanCriticConfig = field(default_factory=AmGanCriticConfig)

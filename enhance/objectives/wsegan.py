@@ -8,6 +8,7 @@ all pairs, because all of ours are additive mixtures.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,11 +23,17 @@ SQUARE_HEIGHTS = (0.01, 0.05, 0.1, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
+class WseganCriticConfig(SeganCriticConfig):
+    norm: Literal["batch", "spectral", "virtual", "none"] = "spectral"
+    initial: Literal["normal", "xavier"] = "xavier"
+
+
+@dataclass(frozen=True, kw_only=True)
 class WseganObjectiveConfig(SeganObjectiveConfig):
     power: float = 1.0e-3  # per dB of log power
     misaligned: bool = True  # pairs (clean, clean of another row) count as fake
     interference: bool = False  # pairs (clean + square wave, noisy) count as fake
-    critic: SeganCriticConfig = field(default_factory=lambda: SeganCriticConfig(norm="spectral", initial="xavier"))
+    critic: WseganCriticConfig = field(default_factory=WseganCriticConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
