@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from enhance.augment import AugmentConfig
-from enhance.augment.low_pass import LowPass, low_passed
+from enhance.augment import BY_SAMPLE, ON_INPUT, AugmentConfig
+from enhance.augment.chain import Chain
+from enhance.augment.child import revoiced
+from enhance.prefetch import Ahead
 from enhance.sounds import Sounds
 from harness.errors import AudioError
 from harness.seed import rng_for
@@ -60,6 +62,10 @@ class PairsConfig:
         shares = (self.clean_share, self.second_noise, self.babble + self.synthetic)
         if min(*shares, self.babble, self.synthetic) < 0 or max(shares) > 1:
             raise ValueError("clean_share, second_noise, babble and synthetic are shares between 0 and 1")
+        if self.task == "vocode" and (changing := self.augment.any_of(ON_INPUT)):
+            raise ValueError(f"task vocode has clean speech as its input, which augment.{changing} would change")
+        if self.task != "denoise" and self.augment.remix.probability:
+            raise ValueError(f"task {self.task} has no noise for augment.remix")
 
     def plain(self, snr: tuple[float, float]) -> PairsConfig:
         """The same task without chance beyond noise and place, for validation: one noise, no other level or speed."""
@@ -86,39 +92,57 @@ class _Draw:
     noise_sliders: Any
     rng: np.random.Generator
     key: tuple[int, int, str]  # step, slot, utterance: what further draws are named by
+    moved: int  # samples by which the speech is read later
+    noise_moved: int
 
 
 class Pairs:
-    """pairs(step) -> noisy, clean: [batch, samples] on the device."""
+    """pairs(step) -> noisy, clean: [batch, samples] on the device.
+
+    workers: processes that make coming batches while this one trains, where pairs are made on a CPU; the same batches
+    whatever their number.  Augmentations that go sample by sample need a CPU; without them the device itself mixes.
+    """
 
     def __init__(
-        self, speech: Sounds, noise: Sounds, config: PairsConfig, *, sample_rate: int, seed: int, device: str = "cpu"
-    ) -> None:
+        self, speech: Sounds, noise: Sounds, config: PairsConfig, *, sample_rate: int, seed: int, device: str = "cpu",
+        workers: int = 0,
+    ) -> None:  # fmt: skip
         if config.task == "denoise" and speech.noisy is None and not noise.names:
             raise AudioError("pairs", "there is neither noise nor noisy speech", mend="give --noise or --noisy")
         self.speech, self.noise, self.config, self.seed = speech, noise, config, seed
-        self.sample_rate, self.device = sample_rate, device
+        self.sample_rate = sample_rate
+        self._wanted, self.device = device, "cpu" if config.augment.any_of(BY_SAMPLE) else device
         self.samples = max(160, round(config.seconds * sample_rate))
-        self._speech = torch.from_numpy(speech.samples).to(device)
-        self._noisy = None if speech.noisy is None else torch.from_numpy(speech.noisy).to(device)
-        self._noise = torch.from_numpy(noise.samples).to(device)
+        self._speech = torch.from_numpy(speech.samples).to(self.device)
+        self._noisy = None if speech.noisy is None else torch.from_numpy(speech.noisy).to(self.device)
+        self._noise = torch.from_numpy(noise.samples).to(self.device)
         self._segments = _segments(speech, self.samples, config)
+        self._chain = Chain(config.augment, sample_rate=sample_rate, seed=seed)
+        self._ahead = Ahead(self.make, workers) if workers and self.device == "cpu" else None
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        noisy, clean = self.make(step) if self._ahead is None else self._ahead(step)
+        return noisy.to(self._wanted), clean.to(self._wanted)
+
+    def make(self, step: int) -> tuple[Tensor, Tensor]:
+        """The pairs of a step, where they are mixed."""
         batch_rng = rng_for(self.seed, "batch", step)
         speed = batch_rng.uniform(*self.config.speed)
         read = self.samples  # before the speed change; few different lengths, so that Fourier plans are reused
         if self.config.speed != (1.0, 1.0):
             read = max(160, round(self.samples * speed / 160) * 160)
-        draws = self._draw(step)
-        speech = self._speech_crops(*self._places(draws, read), read)
-        clean = self._shaped(speech, [draw.speech_sliders for draw in draws])
+        draws = [self._draw(step, slot) for slot in range(self.config.batch)]
+        clean = self._shaped(self._speech_of(draws, read), [draw.speech_sliders for draw in draws])
         clean = clean * self._column([draw.gain for draw in draws])
+        noise = torch.zeros_like(clean)
         if self.config.task == "denoise":
-            noisy, clean = self._noised(clean, draws, draws, read)
-        else:
-            noisy, clean = _within(clean, clean)
-        return self._degraded(noisy, draws), clean
+            noises = [draws[row] for row in self._chain.dealt(step, len(draws))]
+            noise = self._levelled(self._noises(noises, read), noises, draws)
+        keys = [draw.key for draw in draws]
+        speech, clean, noise = self._chain.in_place(clean, noise, keys)
+        noisy, clean = _within(speech + noise, clean)
+        recorded, target = self._chain.recorded(noisy, clean, keys, low_pass_all=self.config.task == "bandwidth")
+        return (noisy, clean) if recorded is noisy else _within(recorded, target)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -135,10 +159,7 @@ class Pairs:
         """Index of the utterance at a place in the endless row of shuffled epochs."""
         return self.segment_at(position)[0]
 
-    def _draw(self, step: int) -> list[_Draw]:
-        return [self._draw_one(step, slot) for slot in range(self.config.batch)]
-
-    def _draw_one(self, step: int, slot: int) -> _Draw:
+    def _draw(self, step: int, slot: int) -> _Draw:
         config = self.config
         index, first = self.segment_at(step * config.batch + slot)
         key = (step, slot, self.speech.names[index])
@@ -151,6 +172,7 @@ class Pairs:
         noise_offset = rng.random(), rng.random()
         has_second, weaker = rng.random() < config.second_noise, 10 ** (-rng.uniform(0, 12) / 20)
         kind = rng.random()
+        moved, noise_moved = self._chain.shift(key)
         level = 1.0 if self._noisy is not None else float(self.speech.powers[index] ** 0.5 * 10 ** (-snr / 20))
         return _Draw(
             index=index, offset=offset if first < 0 else first, noise=noise, noise_offset=noise_offset,
@@ -158,8 +180,22 @@ class Pairs:
             gain=10 ** (rng.uniform(*config.gain) / 20),
             speech_sliders=rng.uniform(-config.equalise, config.equalise, len(CONTROL_HERTZ)),
             noise_sliders=rng.uniform(-config.equalise, config.equalise, len(CONTROL_HERTZ)),
-            rng=rng, key=key,
+            rng=rng, key=key, moved=moved, noise_moved=noise_moved,
         )  # fmt: skip
+
+    def _speech_of(self, draws: list[_Draw], read: int) -> Tensor:
+        """[pairs, read]: the crops, some in another voice."""
+        index, first = self._places(draws, read)
+        crops = self._speech_crops(index, first + [draw.moved for draw in draws], read)
+        for row, draw in enumerate(draws):
+            voice = self._chain.voice(draw.key)
+            if voice is not None:
+                wanted = round(read * voice.rate)
+                index, first = self._places([draw], wanted)
+                crop = self._speech_crops(index, first + draw.moved, wanted)[0].numpy()
+                voiced = revoiced(crop, self.sample_rate, voice)[:read]
+                crops[row] = torch.from_numpy(np.pad(voiced, (0, read - len(voiced))))
+        return crops
 
     def _places(self, draws: list[_Draw], read: int) -> tuple[np.ndarray, np.ndarray]:
         """(utterance, first sample) of each crop."""
@@ -181,12 +217,12 @@ class Pairs:
         crops: Tensor = row[(place * inside) + self._tensor(self.speech.starts[index])[:, None]] * inside
         return crops
 
-    def _noise_crops(self, index: Any, offset: Any, read: int) -> Tensor:
+    def _noise_crops(self, index: Any, offset: Any, moved: Any, read: int) -> Tensor:
         """Crops of `read` samples at unit power; a shorter noise is looped."""
         index = np.asarray(index)
         lengths = self._tensor(self.noise.lengths[index])[:, None]
         spare = np.where(self.noise.lengths[index] > read, self.noise.lengths[index] - read, self.noise.lengths[index])
-        first = self._tensor(np.floor(np.asarray(offset) * spare))[:, None]
+        first = self._tensor(np.floor(np.asarray(offset) * spare) + moved)[:, None]
         place = (first + torch.arange(read, device=self.device)) % lengths
         crops = self._noise[place + self._tensor(self.noise.starts[index])[:, None]]
         # A pause in a noise is not blown up: its power counts as at least a hundredth of its file's.
@@ -196,11 +232,15 @@ class Pairs:
     def _noises(self, draws: list[_Draw], read: int) -> Tensor:
         if self._noisy is not None:
             index, first = self._places(draws, read)
+            first = first + [draw.noise_moved for draw in draws]
             return self._speech_crops(index, first, read, self._noisy) - self._speech_crops(index, first, read)
         one, two = (
-            self._noise_crops([draw.noise[i] for draw in draws], [draw.noise_offset[i] for draw in draws], read)
+            self._noise_crops(
+                [draw.noise[i] for draw in draws], [draw.noise_offset[i] for draw in draws],
+                [draw.noise_moved for draw in draws], read,
+            )
             for i in (0, 1)
-        )
+        )  # fmt: skip
         noise = one + two * self._column([draw.second for draw in draws])
         for row, draw in enumerate(draws):
             if draw.kind < self.config.babble:
@@ -223,24 +263,13 @@ class Pairs:
         shaped: Tensor = torch.fft.irfft(spectrum * 10 ** (decibels / 20), n=self.samples) * (self.samples / read)
         return shaped
 
-    def _noised(self, clean: Tensor, own: list[_Draw], noises: list[_Draw], read: int) -> tuple[Tensor, Tensor]:
-        """own: the draws of these rows.  noises: the draws whose noise they get."""
-        noise = self._shaped(self._noises(noises, read), [draw.noise_sliders for draw in noises])
-        gain = self._column([draw.gain for draw in own]) * self._column([draw.noise_gain for draw in noises])
+    def _levelled(self, noise: Tensor, noises: list[_Draw], draws: list[_Draw]) -> Tensor:
+        """[pairs, read] -> [pairs, samples] at the level that `noises` ask for, turned up or down with the pair."""
+        noise = self._shaped(noise, [draw.noise_sliders for draw in noises])
+        gain = self._column([draw.gain for draw in draws]) * self._column([draw.noise_gain for draw in noises])
         if self._noisy is None:  # near unit power; the equaliser moved it a little
             gain = gain / noise.square().mean(-1, keepdim=True).clamp(min=0.01).sqrt()
-        return _within(clean + noise * gain, clean)
-
-    def _degraded(self, noisy: Tensor, draws: list[_Draw]) -> Tensor:
-        """What happens to the input alone."""
-        config, always = self.config.augment.low_pass, self.config.task == "bandwidth"
-        rngs = [rng_for(self.seed, "augment", "low-pass", *draw.key) for draw in draws]
-        rows = [row for row, rng in enumerate(rngs) if config.hits(rng) or always]
-        if rows:
-            filters = [LowPass.draw(config, rngs[row]) for row in rows]
-            noisy = noisy.clone()
-            noisy[rows] = low_passed(noisy[rows], filters, self.sample_rate, decimate=config.decimate)
-        return noisy
+        return noise * gain
 
     def _column(self, values: list[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=self.device)[:, None]

@@ -86,16 +86,24 @@ def gather(items: Iterable[tuple[str, str, np.ndarray]], *, where: str, active: 
     )  # fmt: skip
 
 
-def noise_files(directory: str | os.PathLike[str]) -> list[Path]:
-    """Every audio file below a directory, sorted by its path in it.  Raises AudioError if there is none."""
+def sound_files(directory: str | os.PathLike[str], what: str) -> list[Path]:
+    """Every audio file below a directory, sorted by its path in it.  Raises AudioError if there is none.
+
+    what: the recordings hold, for the error.
+    """
     root = Path(directory)
     if not root.is_dir():
-        raise AudioError(root, "no such noise directory", mend="give a directory with noise recordings")
+        raise AudioError(root, f"no such {what} directory", mend=f"give a directory with {what} recordings")
     files = sorted(path for path in root.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
     if not files:
         mend = f"put recordings there ({', '.join(suffix[1:] for suffix in AUDIO_SUFFIXES)})"
-        raise AudioError(root, "the noise directory holds no audio files", mend=mend)
+        raise AudioError(root, f"the {what} directory holds no audio files", mend=mend)
     return files
+
+
+def noise_files(directory: str | os.PathLike[str]) -> list[Path]:
+    """Every audio file below a directory, sorted by its path in it.  Raises AudioError if there is none."""
+    return sound_files(directory, "noise")
 
 
 def read_sound(path: Path, sample_rate: int) -> np.ndarray:
