@@ -6,7 +6,6 @@ alone, with averaged weights, of the best validation); ranking.py says what else
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -15,22 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from enhance.distributed import Processes
 from enhance.fine_tune import TRAINING_KIND, StartFrom, start_critic, start_generator
-from enhance.optimizers import Descent, critic_optimizer, generator_optimizer
 from enhance.pairs import Pairs
-from enhance.precision import compute_in
 from enhance.ranking import Ranking
 from enhance.run_log import LogConfig, RunLogs, open_logs
 from enhance.running_means import RunningMeans
 from enhance.schedule import rate_factor
 from enhance.settings import Settings, build_generator, build_objective
 from enhance.sounds import Sounds, hold_out
+from enhance.turns import Turns
 from enhance.validate import LOWER_IS_BETTER, Validation
 from enhance.weights import save_generator
-from harness.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from harness.checkpoint import load_checkpoint, save_checkpoint
 from harness.config import dump_config, to_plain
 from harness.errors import CheckpointError, TrainingError
 from harness.log import get_logger, progress
@@ -65,8 +63,10 @@ class Trainer:
         self.model = build_generator(settings).to(self.device).train()
         self.objective = build_objective(settings, self.model.sample_rate).to(self.device)
         self._start_from_trained()
-        self.average = _averaged_copy(self.model)
-        self._open_nets()
+        self.turns = Turns(
+            self.model, self.objective, self.config, device=self.device, processes=self.processes,
+            more_pairs=self._batch,
+        )  # fmt: skip
         self.pairs, self.validation = self._data(speech, noise)
         self.ranking = Ranking(out, lower_is_better=LOWER_IS_BETTER[self.config.best_by], keep=self.config.keep_best)
         self.step, self.saved, self.seconds, self.done = 0, 0, 0.0, 0.0
@@ -81,17 +81,6 @@ class Trainer:
             start_generator(self.model, self.settings.model, start.generator)
         if start.critic is not None:
             start_critic(self.objective.critic, start.critic)
-
-    def _open_nets(self) -> None:
-        """Precision and optimisers of both nets."""
-        scaled = self.config.precision == "float16"
-        compute_in(self.model, self.device, self.config.precision)
-        self.generator = Descent(self.model, generator_optimizer(self.config), self.processes, scaled=scaled)
-        self.critic: Descent | None = None
-        if self.objective.critic is not None:
-            compute_in(self.objective.critic, self.device, self.config.precision)
-            settings = critic_optimizer(self.config)
-            self.critic = Descent(self.objective.critic, settings, self.processes, scaled=scaled)
 
     def _data(self, speech: Sounds, noise: Sounds) -> tuple[Pairs, Validation]:
         config, rate = self.config, self.model.sample_rate
@@ -153,72 +142,14 @@ class Trainer:
         noisy, clean = self.pairs(self.step * self.config.critic_updates + update)
         return self.processes.rows(noisy), self.processes.rows(clean)
 
-    def _pieces(self, noisy: Tensor, clean: Tensor) -> list[tuple[Tensor, Tensor]]:
-        count = self.config.accumulate
-        return list(zip(noisy.chunk(count), clean.chunk(count), strict=True))
-
     def _train_step(self, noisy: Tensor, clean: Tensor) -> dict[str, Tensor]:
-        """One update of the generator, after the critic's.  Returns the losses, detached."""
-        config = self.config
-        factor = rate_factor(
-            config, step=self.step, done=self.done, steps_per_epoch=self.steps_per_epoch, halvings=self.halvings
-        )
+        """The turns of critic and generator; returns the losses, detached."""
         self.objective.begin_step(self.step, self.done)
-        adversarial = self.critic is not None and self.done >= config.critic_from
-        pieces = self._pieces(noisy, clean)
-        fake = self.model(noisy) if len(pieces) == 1 else None  # both turns share it; of pieces it would not fit
-        parts: dict[str, Tensor] = {}
-        if adversarial and self.step % config.critic_every == 0:
-            parts["critic"] = self._critic_turn(pieces, fake, factor)
-        parts |= self._generator_turn(pieces, fake, factor, adversarial)
-        self._update_average()
-        return parts
-
-    def _critic_turn(self, pieces: list[tuple[Tensor, Tensor]], fake: Tensor | None, factor: float) -> Tensor:
-        """The critic's updates, all but the last on pairs of their own; returns the mean loss."""
-        assert self.critic is not None
-        total, count = torch.zeros((), device=self.device), self.config.critic_updates
-        for update in range(count):
-            last = update == count - 1
-            these = pieces if last else self._pieces(*self._batch(update))
-            self.critic.begin()
-            for noisy, clean in these:
-                loss = self.objective.critic_loss(self._without_history(noisy, fake if last else None), clean, noisy)
-                self.critic.add(loss, 1 / len(these))
-                total += loss.detach() / (len(these) * count)
-            self.critic.step(factor)
-        return total
-
-    def _without_history(self, noisy: Tensor, fake: Tensor | None) -> Tensor:
-        if fake is not None:
-            return fake.detach()
-        with torch.no_grad():
-            made: Tensor = self.model(noisy)
-        return made
-
-    def _generator_turn(
-        self, pieces: list[tuple[Tensor, Tensor]], fake: Tensor | None, factor: float, adversarial: bool
-    ) -> dict[str, Tensor]:
-        parts: dict[str, Tensor] = {}
-        self.generator.begin()
-        for noisy, clean in pieces:
-            made = self.model(noisy) if fake is None else fake
-            loss, details = self.objective.model_loss(made, clean, noisy, adversarial=adversarial)
-            self.generator.add(loss, 1 / len(pieces))
-            for name, value in (details | {"loss": loss.detach()}).items():
-                parts[name] = parts.get(name, 0.0) + value / len(pieces)
-        self.generator.step(factor)
-        return parts
-
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        """Moving average of weights; short at the start, so that the first steps do not linger."""
-        average = self.config.average
-        keep = min(average, (1 + self.step) / (10 + self.step)) if average else 0.0
-        for ours, theirs in zip(self.average.parameters(), self.model.parameters(), strict=True):
-            ours.lerp_(theirs, 1 - keep)
-        for ours_buffer, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
-            ours_buffer.copy_(buffer)
+        factor = rate_factor(
+            self.config, step=self.step, done=self.done, steps_per_epoch=self.steps_per_epoch, halvings=self.halvings
+        )
+        adversarial = self.done >= self.config.critic_from
+        return self.turns.play((noisy, clean), self.step, factor, adversarial=adversarial)
 
     def _log_losses(self) -> None:
         means = self.means.take()
@@ -227,14 +158,14 @@ class Trainer:
             problem = f"step {self.step}: not finite: {bad}"
             mend = "lower train.rate, then rerun with --force; last.pt is as it was"
             raise TrainingError(self.out, problem, mend=mend)
-        rate = self.generator.optimizer.param_groups[0]["lr"]
+        rate = self.turns.generator.optimizer.param_groups[0]["lr"]
         self.logs.losses(self.step, {"minutes": round(self._elapsed() / 60, 2), "rate": rate} | means)
 
     def _validate_and_save(self) -> None:
         """The first process validates and writes; the others hear what came of it."""
         self.processes.share_buffers(self.model)
         self.processes.share_buffers(self.objective)
-        scores = self.validation.scores(self.average) if self.processes.first else {}
+        scores = self.validation.scores(self.turns.average) if self.processes.first else {}
         scores = self.processes.from_first(scores)
         score = scores[self.config.best_by]
         if not math.isfinite(score):
@@ -256,16 +187,15 @@ class Trainer:
         text = "noisy {log_mel_noisy:.3f} (as is {log_mel_unprocessed:.3f}), clean {log_mel_clean:.3f}"
         self.log.info("step %d: log-mel error %s%s", self.step, text.format(**scores), " *" if better else "")
         self.logs.scores(self.step, scores)
-        examples = self.validation.examples(self.average, self.logs.wanted_examples)
+        examples = self.validation.examples(self.turns.average, self.logs.wanted_examples)
         for number, (noisy, enhanced, clean) in enumerate(examples):
             signals = {"noisy": noisy, "enhanced": enhanced, "clean": clean}
             self.logs.example(self.step, number, signals, self.model.sample_rate)
-        critic = {"critic": self.objective.critic} if self.objective.critic is not None else {}
-        self.logs.nets(self.step, {"generator": self.model} | critic)
+        self.logs.nets(self.step, self.turns.nets)
 
     def _write_generator(self, path: Path, facts: dict[str, Any]) -> None:
         if self.processes.first:
-            save_generator(path, self.settings.model, self.average, facts)
+            save_generator(path, self.settings.model, self.turns.average, facts)
 
     def _save(self) -> None:
         state = self._state()
@@ -276,17 +206,11 @@ class Trainer:
 
     def _state(self) -> dict[str, Any]:
         """Everything that a resumed run needs."""
-        state = {
+        return self.turns.state() | {
             "settings": to_plain(self.settings), "step": self.step, "seconds": self._elapsed(),
             "ranking": [list(entry) for entry in self.ranking.entries], "stale": self.stale, "halvings": self.halvings,
-            "model": self.model.state_dict(), "average": self.average.state_dict(),
-            "descent": self.generator.state(), "objective": _own_buffers(self.objective),
             "means": self.means.state(), "random": self.processes.gather(_random_state(self.device)),
         }  # fmt: skip
-        if self.critic is not None:
-            assert self.objective.critic is not None
-            state |= {"critic": self.objective.critic.state_dict(), "critic_descent": self.critic.state()}
-        return state
 
     def _start_or_resume(self) -> RunLogs:
         last = self.out / "last.pt"
@@ -321,36 +245,12 @@ class Trainer:
         if len(state["random"]) != self.processes.count:
             problem = f"was made by {len(state['random'])} processes, not {self.processes.count}"
             raise CheckpointError(last, problem, mend="resume with as many, or --force to start anew")
-        load_weights(self.model, state["model"], last)
-        load_weights(self.average, state["average"], last)
-        self.generator.load_state(state["descent"])
-        self.objective.load_state_dict(state["objective"], strict=False)  # the rest is the critic, and never changes
-        if self.critic is not None:
-            load_weights(self.objective.critic, state["critic"], last)
-            self.critic.load_state(state["critic_descent"])
+        self.turns.load_state(state, str(last))
         self.step, self.seconds = state["step"], state["seconds"]
         self.stale, self.halvings, self.saved = state["stale"], state["halvings"], state["step"]
         self.ranking.entries = [(score, step) for score, step in state["ranking"]]
         self.means.load_state(state["means"])
         _set_random_state(state["random"][self.processes.rank], self.device)
-
-
-def _averaged_copy(model: Any) -> Any:
-    average = copy.deepcopy(model).requires_grad_(False)
-    for module in average.modules():
-        if isinstance(module, nn.RNNBase):
-            module.flatten_parameters()  # a copy's weights lie scattered, which cuDNN does not like
-    return average
-
-
-def _own_buffers(objective: nn.Module) -> dict[str, Tensor]:
-    """The objective's buffers outside its critic (running noise, memories); frozen judges are not copied."""
-    parameters = {name for name, _ in objective.named_parameters()}
-    return {
-        name: value
-        for name, value in objective.state_dict().items()
-        if name not in parameters and not name.startswith("critic.")
-    }
 
 
 def _random_state(device: str) -> dict[str, Tensor]:
