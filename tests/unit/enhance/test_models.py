@@ -13,10 +13,12 @@ from enhance.models.compact import Compact, CompactConfig
 from enhance.models.demucs import DemucsConfig
 from enhance.models.dwave import DWaveConfig
 from enhance.models.finally_ import FinallyConfig
+from enhance.models.gatewave import GateWaveConfig
 from enhance.models.hifi_gan import HiFiGANConfig
 from enhance.models.hifi_plusplus import HiFiPlusPlusConfig
 from enhance.models.segan import SeganConfig
 from enhance.models.segan_plus import SeganPlus, SeganPlusConfig
+from enhance.models.wave_u_net import WaveUNetConfig
 from enhance.models.window_stream import WindowGenerator
 
 SMALL_FINALLY = FinallyConfig(
@@ -43,6 +45,8 @@ SMALL = {
         replace(SMALL_PLUSPLUS, spectral_widths=(), sees="waveform", mask_widths=(), norm="none", level=0.1),
     ],
     "finally": [SMALL_FINALLY, replace(SMALL_FINALLY, sample_rate=48000, tanh=True)],
+    "gatewave": [GateWaveConfig(hidden=6, depth=2), GateWaveConfig(hidden=4, stride=3, block="basic")],
+    "wave_u_net": [WaveUNetConfig(levels=3, filters=3), WaveUNetConfig(levels=5, filters=2, bounded=False)],
     "demucs": [DemucsConfig(hidden=4, depth=5, growth=1.3), DemucsConfig(hidden=4, depth=3, causal=False)],
     "compact": [CompactConfig(channels=8, dual_paths=2, dilations=(1, 3))],
     "segan_plus": [
