@@ -4,8 +4,8 @@ After ITU-T P.862 (2001) and P.862.2 (wideband): levels aligned in the speech ba
 and slow gain changes partly compensated, Zwicker loudness, a dead zone for masking, symmetric disturbance and
 asymmetric disturbance (what was added hurts more than what was taken).  As in PMSQE (Martin-Donas et al. 2018,
 doi:10.1109/LSP.2018.2871419) the signals must be aligned in time already.  Differs from P.862: bands and thresholds
-follow formulas instead of tables, filters act on spectra, the asymmetry sets in gradually, no bad intervals, no weights
-over long recordings.  So its scores rank as PESQ's do; they are not PESQ.
+follow formulas instead of tables, filters act on spectra, the asymmetry sets in and disturbance is bounded gradually,
+no bad intervals, no weights over long recordings.  So its scores rank as PESQ's do; they are not PESQ.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class PesqLoss(nn.Module):
         asymmetry = asymmetry.clamp(max=12) * (asymmetry - 2.5).clamp(0, 1)
         symmetric = self._over_bands(apart, 2) / weight
         asymmetric = self._over_bands(apart * asymmetry, 1) / weight
-        return _over_time(symmetric.clamp(max=45)), _over_time(asymmetric.clamp(max=45))
+        return _over_time(_bounded(symmetric)), _over_time(_bounded(asymmetric))
 
     def _bark(self, samples: Tensor) -> Tensor:
         """[batch, samples] -> power in Bark bands [batch, frames, bands], after level alignment and input filter."""
@@ -125,6 +125,11 @@ class PesqLoss(nn.Module):
         total = self.width[1:].sum()
         summed = (weighted**power).sum(-1)
         return total * ((summed + 1e-12) / total) ** (1 / power)
+
+
+def _bounded(disturbance: Tensor) -> Tensor:
+    """At most 45, where P.862 cuts; approached gradually, so that the worst frames can still be bettered."""
+    return disturbance / (1 + (disturbance / 45) ** 4) ** 0.25
 
 
 def _over_time(disturbance: Tensor) -> Tensor:

@@ -73,7 +73,9 @@ def load_predictor(source: str, device: torch.device) -> Predictor:
     else:
         predictor = _from_torchscript(source, device)
     if isinstance(predictor, nn.Module):
-        predictor = predictor.to(device).eval().requires_grad_(False)
+        predictor = predictor.to(device).eval()
+        for parameter in predictor.parameters():  # a ScriptModule has no requires_grad_ of its own
+            parameter.requires_grad_(False)
     return predictor
 
 
