@@ -117,16 +117,22 @@ class SeganCritic(Critic):
         noise = config.noise * config.noise_decay**decays
         self.noise = noise if noise >= config.noise_least else 0.0
 
+    @torch.no_grad()
+    def keep_reference(self, clean: Tensor, noisy: Tensor) -> None:
+        """Of norm: virtual, the first pairs given here are the reference batch for good; until then a batch is its own.
+
+        clean, noisy: [batch, samples], as they are judged.
+        """
+        if self.config.norm == "virtual" and not self.has_reference:
+            self.reference.copy_(self._reference_of(self._windows(clean, noisy)))
+            self.has_reference.fill_(True)
+
     def forward(self, samples: Tensor, noisy: Tensor) -> Opinion:
-        hidden = torch.stack([samples, noisy], dim=1)
-        hidden = nn.functional.pad(hidden, (0, -hidden.shape[-1] % self.window))
-        windows = hidden.reshape(*hidden.shape[:2], -1, self.window)
-        hidden = windows.transpose(1, 2).flatten(0, 1)  # [batch * windows, 2, window]
+        hidden = self._windows(samples, noisy)
         extra = 0
         if self.config.norm == "virtual":
-            self._keep_reference(hidden)
             extra = self.config.reference
-            hidden = torch.cat([self.reference, hidden])
+            hidden = torch.cat([self.reference if self.has_reference else self._reference_of(hidden), hidden])
         if self.training and self.noise > 0:
             hidden = hidden + self.noise * torch.randn_like(hidden)
         layers = []
@@ -135,13 +141,15 @@ class SeganCritic(Critic):
             layers.append(hidden[extra:])
         return Opinion([self.head(layers[-1]).view(samples.shape[0], -1)], layers)
 
-    @torch.no_grad()
-    def _keep_reference(self, windows: Tensor) -> None:
-        """The first batch that the critic sees is its reference, repeated if it is too small."""
-        if not self.has_reference:
-            place = torch.arange(self.config.reference, device=windows.device) % windows.shape[0]
-            self.reference.copy_(windows[place])
-            self.has_reference.fill_(True)
+    def _windows(self, speech: Tensor, noisy: Tensor) -> Tensor:
+        """[batch, samples] twice -> [batch * windows, 2, window], the last window filled up with silence."""
+        pair = torch.stack([speech, noisy], dim=1)
+        pair = nn.functional.pad(pair, (0, -pair.shape[-1] % self.window))
+        return pair.reshape(*pair.shape[:2], -1, self.window).transpose(1, 2).flatten(0, 1)
+
+    def _reference_of(self, windows: Tensor) -> Tensor:
+        """As many windows as the reference has, repeated if there are too few."""
+        return windows[torch.arange(self.config.reference, device=windows.device) % windows.shape[0]]
 
     def _rolled(self, hidden: Tensor) -> Tensor:
         if not self.training or not self.config.phase_shift:

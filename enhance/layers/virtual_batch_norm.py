@@ -26,6 +26,7 @@ class VirtualBatchNorm(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         if hidden.shape[0] < self.reference:
             raise ValueError(f"hidden must hold {self.reference} reference examples first, got {hidden.shape[0]}")
+        hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))  # squares need it
         reference, batch = hidden[: self.reference], hidden[self.reference :]
         mean, square = reference.mean((0, 2)), reference.square().mean((0, 2))  # [channels]
         own = 1 / (self.reference + 1)

@@ -55,13 +55,14 @@ class MetricganObjective(Objective):
             raise ConfigError("loss.metric", "pesq needs the package pesq", mend="pip install pesq==0.0.4")
         self.config, self.sample_rate = config, sample_rate
         self.critic = GradingCritic(config.critic) if config.adversarial > 0 else None
-        self.graded: dict[str, Tensor] = {}  # of the last critic loss: mean grade of the fake rows, rows without one
+        self.graded: dict[
+            str, Tensor
+        ] = {}  # of the last critic loss: mean grade of fake (0 if none has one), rows without
 
     def critic_loss(self, fake: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
         assert self.critic is not None
-        loss = (self.critic(clean, clean).scores[0] - 1).square().mean()
-        ungraded = 0
-        self.graded = {}
+        loss: Tensor = (self.critic(clean, clean).scores[0] - 1).square().mean()
+        grade, ungraded = torch.zeros_like(loss), 0
         for speech in (fake, noisy) if self.config.grade_noisy else (fake,):
             truth = grades(speech, clean, self.config.metric, self.sample_rate)
             has_grade = ~truth.isnan()
@@ -71,8 +72,8 @@ class MetricganObjective(Objective):
             scores = self.critic(speech, clean).scores[0][:, 0]
             loss = loss + (scores - truth)[has_grade].square().mean()
             if speech is fake:
-                self.graded["grade"] = truth[has_grade].mean()
-        self.graded["ungraded"] = torch.tensor(float(ungraded), device=clean.device)
+                grade = truth[has_grade].mean()
+        self.graded = {"grade": grade, "ungraded": torch.full_like(loss, ungraded)}
         return loss
 
     def model_loss(

@@ -132,7 +132,7 @@ def test_virtual_batch_norm_refuses_a_batch_without_its_reference():
 
 def test_with_virtual_batch_norm_a_row_is_judged_without_its_neighbours():
     critic = built(replace(TINY, norm="virtual"))
-    critic(*pair(rows=4, seed=2))
+    critic.keep_reference(*pair(rows=4, seed=2))
     speech, noisy = pair(rows=3)
     together = critic(speech, noisy).scores[0]
     torch.testing.assert_close(together[1:2], critic(speech[1:2], noisy[1:2]).scores[0])
@@ -144,16 +144,27 @@ def test_with_virtual_batch_norm_a_row_is_judged_without_its_neighbours():
 def test_the_reference_is_the_first_batch_for_good_and_repeated_if_it_is_small():
     critic = built(replace(TINY, norm="virtual"))
     first, second = pair(rows=2, seed=3), pair(rows=4, seed=4)
-    critic(*first)
+    critic(*second)
+    assert not critic.has_reference
+    critic.keep_reference(*first)
     expected = torch.stack(first, dim=1)[[0, 1, 0]]
     assert torch.equal(critic.reference, expected)
-    critic(*second)
+    critic.keep_reference(*second)
     assert torch.equal(critic.reference, expected)
+
+
+def test_without_a_reference_a_batch_is_its_own():
+    critic, signals = built(replace(TINY, norm="virtual")), pair(rows=3)
+    alone = critic(*signals).scores[0]
+    critic.keep_reference(*signals)
+    assert torch.equal(critic(*signals).scores[0], alone)
+    critic.keep_reference(*pair(rows=3, seed=8))
+    assert torch.equal(critic(*signals).scores[0], alone)
 
 
 def test_the_reference_is_saved_with_the_critic():
     critic = built(replace(TINY, norm="virtual"))
-    critic(*pair(rows=4, seed=3))
+    critic.keep_reference(*pair(rows=4, seed=3))
     again = built(replace(TINY, norm="virtual"), seed=9)
     again.load_state_dict(critic.state_dict())
     signals = pair(seed=5)

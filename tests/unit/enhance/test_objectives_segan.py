@@ -37,6 +37,9 @@ class Mean(Critic):
         super().__init__()
         self.factor = torch.nn.Parameter(torch.ones(()))
 
+    def keep_reference(self, clean, noisy):
+        self.reference = torch.stack([clean, noisy], dim=1)
+
     def forward(self, samples, noisy):
         return Opinion([self.factor * (samples.mean(-1) + 3 * noisy.mean(-1))[:, None]], [])
 
@@ -134,6 +137,19 @@ def test_the_wasserstein_game_pays_for_the_slope_of_the_critic():
     )
     slope = 1500**-0.5  # of a mean over 1500 samples
     assert critic_loss(paying) - critic_loss(plain) == pytest.approx(10 * (slope - 1) ** 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["segan_v1", "advanced_segan", "am_gan"])
+def test_the_reference_batch_is_of_pairs_of_clean_and_noisy_as_they_are_judged(name):
+    objective = built(name)
+    fake, clean, noisy = triple()
+    objective.model_loss(fake, clean, noisy)
+    assert not objective.critic.has_reference
+    objective.critic_loss(fake, clean, noisy)
+    judge = Mean()
+    built(name, judge).critic_loss(fake, clean, noisy)
+    windows = judge.reference[..., : objective.critic.window]
+    assert torch.equal(objective.critic.reference[0], windows[0])
 
 
 def test_both_sides_judge_pre_emphasised_speech():
@@ -340,7 +356,7 @@ def test_a_batch_without_any_grade_still_trains_on_clean_speech(monkeypatch):
     assert critic_loss(objective) == pytest.approx((0.25 + clean.mean(-1) - 1).square().mean().item())
     parts = objective.model_loss(*triple())[1]
     assert parts["ungraded"].item() == 6
-    assert "grade" not in parts
+    assert parts["grade"].item() == 0
 
 
 def test_the_options_of_metricgan_change_what_the_generator_pays():
