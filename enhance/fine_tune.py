@@ -39,7 +39,7 @@ def start_generator(model: Generator, name: str, path: Path) -> None:
     ours, theirs = to_plain(model.config), to_plain(given.config)
     other = [key for key in ours if key in theirs and ours[key] != theirs[key]]
     try:
-        load_weights(model, given.state_dict(), path)
+        load_weights(model, model.completed(given.state_dict()), path)
     except CheckpointError as error:
         changes = ", ".join(f"{key} {theirs[key]}" for key in other)
         mend = f"set under generator: {changes}" if other else error.mend

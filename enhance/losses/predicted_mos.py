@@ -68,12 +68,10 @@ def load_predictor(source: str, device: torch.device) -> Predictor:
         mend = "save it by torch.jit.trace(...).save(...), or name a function as package.module:function"
         raise ConfigError(source, "is a torch.export program, which may hold pickles that run any code", mend=mend)
     module, colon, name = source.partition(":")
-    if colon and os.sep not in source:
-        predictor = _from_python(source, module, name)
-    else:
-        predictor = _from_torchscript(source, device)
+    in_python = colon and os.sep not in source
+    predictor: Predictor = _from_python(source, module, name) if in_python else _from_torchscript(source, device)
     if isinstance(predictor, nn.Module):
-        predictor = predictor.to(device).eval()
+        predictor.to(device).eval()
         for parameter in predictor.parameters():  # a ScriptModule has no requires_grad_ of its own
             parameter.requires_grad_(False)
     return predictor
@@ -86,7 +84,7 @@ def _from_torchscript(source: str, device: torch.device) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit as a whole
-            return torch.jit.load(source, map_location=device)
+            return torch.jit.load(source, map_location=device)  # type: ignore[no-untyped-call]
     except Exception as error:  # a foreign file makes the reader fail in any way
         raise CheckpointError(source, "cannot be read as TorchScript", mend=mend) from error
 

@@ -45,6 +45,13 @@ class Generator(nn.Module, ABC):
         """
         return math.inf
 
+    def completed(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What to start training from, given a trained generator of this kind: its weights, here as they are.
+
+        A generator that grows adds its own where the smaller one has none.
+        """
+        return weights
+
     @abstractmethod
     def forward(self, noisy: Tensor) -> Tensor:
         """[batch, samples] -> [batch, samples], any number of samples from 1 on."""

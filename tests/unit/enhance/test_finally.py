@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from enhance.critics.multi_stft import MultiStftCritic, MultiStftCriticConfig
+from enhance.fine_tune import start_generator
 from enhance.layers.decimate import Decimate, factor_to
 from enhance.layers.wavlm import ELSEWHERE, RandomWavlmConfig, Wavlm, WavlmConfig
 from enhance.models.finally_ import Finally, FinallyConfig
 from enhance.objectives.finally_ import FinallyObjective, FinallyObjectiveConfig
+from enhance.weights import save_generator
 from harness.errors import CheckpointError, ConfigError
 
 RANDOM = WavlmConfig(source="random", channels=8, random=RandomWavlmConfig(layers=2, conv_channels=8))
@@ -163,6 +165,19 @@ def test_only_the_wide_head_learns_where_the_backbone_is_frozen():
     assert learns == {"wide"}
     with pytest.raises(ValueError, match="freeze_backbone leaves nothing to train"):
         replace(SMALL, freeze_backbone=True)
+
+
+def test_the_48_khz_model_starts_from_the_16_khz_models_weights(tmp_path):
+    small, wide = Finally(SMALL), Finally(replace(SMALL, sample_rate=48000))
+    before = copy.deepcopy(wide.wide.state_dict())
+    save_generator(tmp_path / "best.pt", "finally", small, {})
+    start_generator(wide, "finally", tmp_path / "best.pt")
+    signal = torch.randn(1, 2048)
+    torch.testing.assert_close(wide.backbone(signal), small.backbone(signal))
+    assert all(torch.equal(value, before[name]) for name, value in wide.wide.state_dict().items())
+    with pytest.raises(CheckpointError, match="weights of another model"):
+        save_generator(tmp_path / "wide.pt", "finally", wide, {})
+        start_generator(small, "finally", tmp_path / "wide.pt")
 
 
 def test_every_trainable_parameter_of_finally_learns():
