@@ -72,6 +72,31 @@ def noise_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def train_sounds():
+    """Eight utterances of four speakers, and four noises."""
+    from enhance.sounds import gather
+
+    voices = [(f"u{i}", f"s{i % 4}", voice(i, 1.0)) for i in range(8)]
+    rng = np.random.default_rng(0)
+    noises = [(f"n{i}", f"n{i}", rng.standard_normal(8000).astype(np.float32)) for i in range(4)]
+    return (
+        gather(voices, where="voices", active=True, sample_rate=RATE),
+        gather(noises, where="noises", active=False, sample_rate=RATE),
+    )
+
+
+@pytest.fixture
+def tiny_run():
+    """Overrides for a compact generator and critic that train in an instant."""
+    return [
+        "generator.channels=8", "generator.dual_paths=1", "generator.dilations=[1]", "loss.critic.sizes=[128]",
+        "loss.critic.channels=2", "pairs.batch=2", "pairs.seconds=0.3", "train.steps=4", "train.validate_every=4",
+        "train.validation_batches=1", "train.warmup=2", "train.critic_from=0.0", "train.held_out_speakers=0.3",
+        "train.log_every=1",
+    ]  # fmt: skip
+
+
+@pytest.fixture
 def small_model(tmp_path: Path) -> Path:
     """A checkpoint of a small compact generator whose mask is far from one."""
     import torch
