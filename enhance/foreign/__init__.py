@@ -8,9 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from enhance.foreign import (
+    advanced_segan,
+    course_work,
+    denoiser,
+    hifi_gan,
+    hifi_plusplus,
+    segan_pytorch,
+    segan_pytorch_critic,
+    segan_tf,
+)
 from enhance.foreign.layout import Foreign
 from enhance.foreign.safe_pickle import read_pickle
-from enhance.foreign.segan_pytorch import read_generator as segan_pytorch
 from enhance.models import MODELS
 from enhance.settings import chosen
 from enhance.weights import save_generator
@@ -21,7 +30,14 @@ from harness.errors import ConfigError
 Reader = Callable[[Any, dict[str, Any], Path], Foreign]
 
 KINDS: dict[str, Reader] = {
-    "segan-pytorch": segan_pytorch,
+    "segan-pytorch": segan_pytorch.read_generator,
+    "segan-pytorch-critic": segan_pytorch_critic.read_critic,
+    "segan-tf": segan_tf.read_generator,
+    "advanced-segan": advanced_segan.read_generator,
+    "denoiser": denoiser.read_generator,
+    "hifi-gan": hifi_gan.read_generator,
+    "hifi-plusplus": hifi_plusplus.read_generator,
+    "course-work": course_work.read_generator,
 }
 CRITIC_KIND = "enhance-critic"  # of a checkpoint that holds a critic alone
 OPTION_FILES = ("train.opts", "config.json")  # what stands beside a checkpoint where --options is not given
@@ -36,7 +52,8 @@ def import_checkpoint(
     Raises ConfigError: an unknown kind, options that are not JSON.  CheckpointError: damaged, or of another
     architecture (with every missing, unexpected and misshapen key).
     """
-    reader, path = chosen(KINDS, kind, "kind of checkpoint", "--from"), Path(checkpoint)
+    reader: Reader = chosen(KINDS, kind, "kind of checkpoint", "--from")
+    path = Path(checkpoint)
     content = path if path.suffix == ".npz" else read_pickle(path)
     found = reader(content, read_options(path, options), path)
     _save(out, found, {"imported_from": kind, "file": path.name, "notes": found.notes})

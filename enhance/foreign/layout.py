@@ -1,8 +1,8 @@
 """What the layouts of foreign checkpoints share: wrappers, prefixes, weight and spectral norm, and strict matching.
 
 A norm on a weight is stored as parts: weight norm as weight_g and weight_v (torch before 2.0) or
-parametrizations.weight.original0 and original1, spectral norm as weight_orig, weight_u and weight_v.  `folded` gives the
-plain weight of each, `matched` gives our state dict from theirs and names every key that does not fit.
+parametrizations.weight.original0 and original1, spectral norm as weight_orig, weight_u and weight_v.  `folded` gives
+the plain weight of each, `matched` gives our state dict from theirs and names every key that does not fit.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from harness.config import from_plain, to_plain
 from harness.errors import CheckpointError
 
 Weights = dict[str, Tensor]
+Config = TypeVar("Config")
 NEW_NORM = ".parametrizations.weight.original"
 
 
@@ -51,13 +53,9 @@ def tensors_of(content: Any, path: Path, wrappers: tuple[str, ...] = ()) -> Weig
     return {str(key): value for key, value in content.items()}
 
 
-def without_prefix(weights: Weights, prefixes: tuple[str, ...]) -> Weights:
-    """Only the keys below the first prefix that occurs, without it; all where none occurs."""
-    for prefix in prefixes:
-        chosen = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
-        if chosen:
-            return chosen
-    return weights
+def without_prefix(weights: Weights, prefix: str) -> Weights:
+    """Only the keys below a prefix, without it."""
+    return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
 
 
 def folded(weights: Weights, transposed: Callable[[str], bool] = lambda _: False) -> Weights:
@@ -136,6 +134,11 @@ def matched(module: nn.Module, theirs: Weights, name_of: Callable[[str], str], p
 def plain_key(key: str) -> str:
     """Our key, with a weight under weight norm called by its plain name."""
     return key.replace(f"{NEW_NORM}0", ".weight").replace(f"{NEW_NORM}1", ".weight")
+
+
+def config_of(kind: type[Config], values: dict[str, Any], path: Path) -> Config:
+    """A config from what a file says.  Raises ConfigError, with the file, where a value is wrong."""
+    return from_plain(kind, to_plain(values), str(path))
 
 
 def number_of(weights: Weights, pattern: str) -> int:

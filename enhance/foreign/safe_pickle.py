@@ -35,13 +35,16 @@ class Reference:
     """A function, class or object that a pickle named and that was not made: `name`, and what it was to get."""
 
     name = ""
+    arguments: tuple[Any, ...]
+    state: Any
+    items: dict[Any, Any]
 
     def __init__(self, *arguments: Any, **_: Any) -> None:
-        self.arguments, self.state, self.items = arguments, None, {}
+        self.arguments = arguments
 
     def __new__(cls, *_: Any, **__: Any) -> Reference:
         made = super().__new__(cls)
-        made.arguments, made.state, made.items = (), None, {}  # NEWOBJ calls no __init__
+        made.arguments, made.state, made.items = (), None, {}  # here, because pickle may call no __init__
         return made
 
     def __setstate__(self, state: Any) -> None:

@@ -2,8 +2,8 @@
 
 A file holds {step, state_dict, optimizer} or the bare state dict.  Generator keys: enc_blocks.i.conv, enc_blocks.i.act,
 alpha_i.skip_k, dec_blocks.i.deconv, dec_blocks.i.act; the first releases say gen_enc.i.conv and gen_dec.i.conv.
-Spectral norm is folded into the weights.  Sizes come from the tensors; what they do not tell (pre-emphasis, the kind of
-skip) comes from train.opts, or is as in its defaults.  A fork saved no skip factors: they are then one, as it used them.
+Spectral norm is folded into the weights.  Sizes come from the tensors; what they do not tell (pre-emphasis, the kind
+of skip) comes from train.opts, or is as in its defaults.  A fork saved no skip factors: they are then one, as there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from enhance.foreign.layout import Foreign, Weights, folded, matched, number_of, tensors_of
+from enhance.foreign.layout import Foreign, Weights, config_of, folded, matched, number_of, tensors_of
 from enhance.models.segan_plus import SeganPlus, SeganPlusConfig
 from harness.errors import CheckpointError
 
@@ -61,12 +61,14 @@ def _generator_config(
     kind = _word(options.get("skip_type", "alpha"), SKIPS)
     kind = "conv" if "alpha_0.skip_k.weight" in weights else "alpha" if "alpha_0.skip_k" in weights else kind
     bottleneck, second = (weights[f"dec_blocks.{i}.deconv.weight"].shape[0] for i in (0, 1))
-    config = SeganPlusConfig(
-        channels=tuple(channels), skip=kind, skip_init=_word(options.get("skip_init", "one"), STARTS),
-        skip_width=weights["alpha_0.skip_k.weight"].shape[-1] if kind == "conv" else SeganPlusConfig.skip_width,
-        merge="concat" if second == 2 * channels[-2] else "sum", latent=bottleneck == 2 * channels[-1],
-        bias="enc_blocks.0.conv.bias" in weights, emphasis=float(options.get("preemph", 0.95)),
-    )  # fmt: skip
+    values = {
+        "channels": channels, "skip": kind, "skip_init": _word(options.get("skip_init", "one"), STARTS),
+        "merge": "concat" if second == 2 * channels[-2] else "sum", "latent": bottleneck == 2 * channels[-1],
+        "bias": "enc_blocks.0.conv.bias" in weights, "emphasis": options.get("preemph", 0.95),
+    }  # fmt: skip
+    if kind == "conv":
+        values["skip_width"] = weights["alpha_0.skip_k.weight"].shape[-1]
+    config = config_of(SeganPlusConfig, values, path)
     told = {
         "merge": _word(options.get("skip_merge", config.merge), MERGES),
         "latent": not options.get("no_z", not config.latent),

@@ -29,12 +29,11 @@ class Network:
         self.width = 3
 
 
+KINDS = (
+    torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8, torch.bool,
+)  # fmt: skip
 CONTENT = {
-    "state": OrderedDict(
-        [(f"kind.{dtype}", torch.arange(6).to(dtype).view(2, 3)) for dtype in (
-            torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8, torch.bool
-        )]
-    ),
+    "state": OrderedDict((f"kind.{dtype}", torch.arange(6).to(dtype).view(2, 3)) for dtype in KINDS),
     "part": torch.arange(10.0)[2:8:2],
     "turned": torch.arange(6.0).view(2, 3).T,
     "parameter": torch.nn.Parameter(torch.ones(2)),
