@@ -68,10 +68,11 @@ class PairsConfig:
             raise ValueError(f"task {self.task} has no noise for augment.remix")
 
     def plain(self, snr: tuple[float, float]) -> PairsConfig:
-        """The same task without chance beyond noise and place, for validation: one noise, no other level or speed."""
+        """The same task for validation, without chance beyond noise and place, in pairs of at least a second."""
         return replace(
-            self, snr=snr, snr_normal=None, snr_floor=None, clean_share=0.0, second_noise=0.0, babble=0.0,
-            synthetic=0.0, gain=(0.0, 0.0), equalise=0.0, speed=(1.0, 1.0), segments="random",
+            self, seconds=max(self.seconds, 1.0), segments="random", snr=snr, snr_normal=None, snr_floor=None,
+            clean_share=0.0, second_noise=0.0, babble=0.0, synthetic=0.0, gain=(0.0, 0.0), equalise=0.0,
+            speed=(1.0, 1.0),
             augment=AugmentConfig(low_pass=replace(self.augment.low_pass, probability=0.0)),
         )  # fmt: skip
 
@@ -145,9 +146,9 @@ class Pairs:
         return (noisy, clean) if recorded is noisy else _within(recorded, target)
 
     @property
-    def steps_per_epoch(self) -> int:
-        """Steps after which every utterance (or every segment of it) has come once, the last one begun counted."""
-        return -(-len(self._segments) // self.config.batch)
+    def pairs_per_epoch(self) -> int:
+        """Pairs after which every utterance (or every segment of it) has come once."""
+        return len(self._segments)
 
     def segment_at(self, position: int) -> tuple[int, int]:
         """(utterance, first sample) at a place in the endless row of shuffled epochs; -1 for a sample to be drawn."""

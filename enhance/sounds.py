@@ -14,7 +14,8 @@ import numpy as np
 
 from harness.errors import AudioError
 from harness.seed import rng_for
-from kaldi_bridge.sound_files import read_sound as bridge_read
+from kaldi_bridge.audio import read_sound as bridge_read
+from kaldi_bridge.audio import resample as bridge_resample
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".sph", ".opus", ".mp3")
 
@@ -106,20 +107,30 @@ def noise_files(directory: str | os.PathLike[str]) -> list[Path]:
     return sound_files(directory, "noise")
 
 
-def read_sound(path: Path, sample_rate: int) -> np.ndarray:
-    """A mono recording as float32 [samples] in [-1, 1].  Raises AudioError: unreadable, stereo, another rate, empty."""
+def read_sound(path: Path, sample_rate: int, *, resample: bool = False) -> np.ndarray:
+    """A mono recording as float32 [samples] in [-1, 1].
+
+    resample: convert another rate (soxr HQ) instead of refusing it.  Raises AudioError: unreadable, stereo, another
+    rate, empty.
+    """
     samples, info = bridge_read(str(path), where=str(path), allow_commands=False)
-    if info.rate != sample_rate:
-        raise AudioError(path, f"has {info.rate} Hz, not {sample_rate}", mend=f"resample it to {sample_rate} Hz")
     if info.channels != 1:
         raise AudioError(path, f"has {info.channels} channels", mend="extract one channel")
-    return np.ascontiguousarray(samples[:, 0])
+    mono = np.ascontiguousarray(samples[:, 0])
+    if info.rate == sample_rate:
+        return mono
+    if not resample:
+        raise AudioError(path, f"has {info.rate} Hz, not {sample_rate}", mend=f"resample it to {sample_rate} Hz")
+    return bridge_resample(mono, info.rate, sample_rate)
 
 
-def load_noise(directory: str | os.PathLike[str], sample_rate: int) -> Sounds:
+def load_noise(directory: str | os.PathLike[str], sample_rate: int, *, resample: bool = False) -> Sounds:
     """All noise below a directory."""
     root = Path(directory)
-    items = ((str(path.relative_to(root)),) * 2 + (read_sound(path, sample_rate),) for path in noise_files(root))
+    items = (
+        (str(path.relative_to(root)),) * 2 + (read_sound(path, sample_rate, resample=resample),)
+        for path in noise_files(root)
+    )
     return gather(items, where=str(root), active=False, sample_rate=sample_rate)
 
 

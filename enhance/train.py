@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class RunOptions:
     logs: LogConfig = field(default_factory=LogConfig)
     start: StartFrom = field(default_factory=StartFrom)
     processes: Processes = field(default_factory=Processes)
+    workers: int = 0  # processes that make pairs ahead
     on_validation: Callable[[int, dict[str, float]], None] | None = None  # told step and scores; may raise
 
 
@@ -86,20 +87,19 @@ class Trainer:
         config, rate = self.config, self.model.sample_rate
         speech, held_speech = hold_out(speech, config.held_out_speakers, 0, "held-out speakers")
         noise, held_noise = hold_out(noise, config.held_out_noises, 0, "held-out noises")
-        plain = replace(
-            self.settings.pairs, seconds=max(self.settings.pairs.seconds, 1.0), snr=config.validation_snr,
-            clean_share=0.0, babble=0.0, synthetic=0.0, second_noise=0.0, gain=(0.0, 0.0), equalise=0.0,
-            speed=(1.0, 1.0),
-        )  # fmt: skip
+        plain = self.settings.pairs.plain(snr=config.validation_snr)
         held = Pairs(held_speech, held_noise, plain, sample_rate=rate, seed=0, device=self.device)
         measures = {*config.measures, config.best_by}
         validation = Validation(
             [held(i) for i in range(config.validation_batches)], rate, config.clean_weight,
             measures=sorted(measures), objective=self.objective,
         )  # fmt: skip
-        pairs = Pairs(speech, noise, self.settings.pairs, sample_rate=rate, seed=config.seed, device=self.device)
+        pairs = Pairs(
+            speech, noise, self.settings.pairs, sample_rate=rate, seed=config.seed, device=self.device,
+            workers=self.options.workers,
+        )  # fmt: skip
         a_step = self.settings.pairs.batch * config.critic_updates
-        self.steps_per_epoch = len(speech.names) / a_step
+        self.steps_per_epoch = pairs.pairs_per_epoch / a_step
         self.steps = math.ceil(config.epochs * self.steps_per_epoch) if config.epochs > 0 else config.steps
         return pairs, validation
 

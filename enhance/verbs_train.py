@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 
 def train(
     out: Annotated[Path, typer.Option(help="run directory to write or resume")],
-    noise: Annotated[Path, typer.Option(help="directory of noise recordings")],
+    noise: Annotated[Path | None, typer.Option(help="directory of noise recordings")] = None,
     data: Annotated[Path | None, typer.Option(help="Kaldi data directory of clean speech")] = None,
+    noisy: Annotated[Path | None, typer.Option(help="--data as recorded in noise, instead of --noise")] = None,
     pack: Annotated[Path | None, typer.Option(help="packed clean speech (pack-clean) instead of --data")] = None,
+    resample: Annotated[bool, typer.Option(help="convert recordings of other rates instead of refusing them")] = False,
+    cache: Annotated[Path | None, typer.Option(help="directory where sounds are kept for later runs")] = None,
+    workers: Annotated[int, typer.Option(help="processes that make pairs ahead, where a CPU makes them")] = 0,
     config: Annotated[Path | None, typer.Option(help="YAML with what differs from the defaults")] = None,
     override: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, dotted; may be given again")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto")] = "auto",
@@ -33,16 +37,23 @@ def train(
     from enhance.fine_tune import StartFrom
     from enhance.settings import load_settings
     from enhance.train import RunOptions, Trainer
+    from enhance.training_sounds import Sources
 
     torch.set_num_threads(threads)
     settings = load_settings(config, override or [])
     logs = _log_config(log or [], log_project, log_examples, log_histograms)
-    speech, noises = _sounds(data, pack, noise, settings.generator.sample_rate)
+    sources = Sources(
+        data=data, pack=pack, noisy=noisy, noise=noise, sample_rate=settings.generator.sample_rate,
+        resample=resample, cache=cache,
+    )  # fmt: skip
+    speech, noises = _sounds(sources)
     processes, own_device = join_processes(pick_device(device))
     if force and processes.first:
         _clear(out)
     start = StartFrom(generator=init_generator, critic=init_critic)
-    options = RunOptions(device=own_device, max_minutes=max_minutes, logs=logs, start=start, processes=processes)
+    options = RunOptions(
+        device=own_device, max_minutes=max_minutes, logs=logs, start=start, processes=processes, workers=workers
+    )
     best = Trainer(settings, speech, noises, out, options).run()
     leave_processes()
     if processes.first:
@@ -69,14 +80,13 @@ def _clear(out: Path) -> None:
         shutil.rmtree(out / name, ignore_errors=True)
 
 
-def _sounds(data: Path | None, pack: Path | None, noise: Path, rate: int):  # type: ignore[no-untyped-def]
+def _sounds(sources: Any) -> tuple[Any, Any]:
     """Clean speech and noise, and a line on how much there is."""
-    from enhance.sounds import load_noise
+    from enhance.training_sounds import load_noises, load_speech
     from harness.log import get_logger
 
-    noises = load_noise(noise, rate)
-    speech = _clean_speech(data, pack, rate)
-    minutes = [len(sounds.samples) / rate / 60 for sounds in (speech, noises)]
+    speech, noises = load_speech(sources), load_noises(sources)
+    minutes = [len(sounds.samples) / sources.sample_rate / 60 for sounds in (speech, noises)]
     get_logger("enhance").info(
         "%d utterances (%.1f min), %d noises (%.1f min)", len(speech.names), minutes[0], len(noises.names), minutes[1]
     )
@@ -140,17 +150,6 @@ def pick_device(name: str) -> str:
             return "cuda"
         case _:
             raise ConfigError(f"--device {name}", "must be cpu, cuda or auto", mend="choose one of them")
-
-
-def _clean_speech(data: Path | None, pack: Path | None, rate: int):  # type: ignore[no-untyped-def]
-    from enhance.pack import read_pack
-    from enhance.sounds import gather
-    from harness.errors import ConfigError
-
-    if (data is None) == (pack is None):
-        raise ConfigError("enhance train", "needs either --data or --pack", mend="give one of the two")
-    items = _utterances(data, rate) if data is not None else read_pack(pack, rate)  # type: ignore[arg-type]
-    return gather(items, where=str(data or pack), active=True, sample_rate=rate)
 
 
 def _utterances(data: Path, rate: int):  # type: ignore[no-untyped-def]

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.errors import AudioError
-from kaldi_bridge.audio import resample
-from kaldi_bridge.sound_files import read_sound
+from kaldi_bridge.audio import read_sound, resample
 
 BEFORE = 0.002  # seconds kept before the peak: rise of the direct sound, ringing of anti-aliasing filters
 LONGEST = 2.0  # seconds kept after it

@@ -141,7 +141,7 @@ def test_denoising_without_any_noise_is_refused(sounds):
 def test_strided_segments_cover_every_sample_and_keep_tails(sounds):
     pairs = pairs_of((sounds[0], no_sounds()), task="vocode", segments="strided", stride=0.5, seconds=0.25)
     covered = [np.zeros(length, int) for length in sounds[0].lengths]
-    for position in range(pairs.steps_per_epoch * 5):
+    for position in range(pairs.pairs_per_epoch):
         index, first = pairs.segment_at(position)
         covered[index][first : first + 4000] += 1
         assert first % 2000 == 0
@@ -152,7 +152,7 @@ def test_a_strided_epoch_shows_every_segment_once_and_pads_short_ones(sounds):
     config = PLAIN | {"task": "vocode", "segments": "strided", "stride": 1.0, "batch": 1, "seconds": 1.0}
     pairs = pairs_of((sounds[0], no_sounds()), **config)
     count = sum(-(-int(length) // 16000) for length in sounds[0].lengths)
-    assert pairs.steps_per_epoch == count
+    assert pairs.pairs_per_epoch == count
     speech, seen = sounds[0], set()
     for step in range(count):
         index, first = pairs.segment_at(step)
