@@ -108,7 +108,7 @@ def _loaded(source: str, channels: int, sizes: RandomWavlmConfig, device: torch.
             from transformers import WavLMConfig, WavLMModel
         except ImportError as error:
             problem = "WavLM needs the package transformers"
-            raise ConfigError("wavlm", problem, mend="pip install 'schoolyard[wavlm]'") from error
+            raise ConfigError("wavlm", problem, mend="pip install transformers") from error
         if source == "random":
             get_logger("enhance").warning("WavLM has random weights (wavlm.source is random): for tests and toys only")
             net = _random(WavLMConfig, WavLMModel, channels, sizes)

@@ -187,6 +187,40 @@ def test_every_trainable_parameter_of_finally_learns():
         assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"channels": 32}, {"spectral_widths": (4, 8)}, {"spectral_depth": 2}, {"wave_widths": (8, 4)},
+        {"wave_depth": 2}, {"mask_widths": (4, 8)}, {"mask_depth": 2}, {"wide_widths": (8, 4)}, {"wide_depth": 2},
+        {"wide_channels": 8}, {"wavlm": replace(RANDOM, channels=10)},
+    ],
+)  # fmt: skip
+def test_every_size_of_finally_changes_the_number_of_parameters(change):
+    config = replace(SMALL, sample_rate=48000)
+    with torch.device("meta"):
+        assert count(Finally(replace(config, **change))) != count(Finally(config))
+
+
+@pytest.mark.parametrize("change", [{"layers": 1}, {"heads": 4}, {"conv_channels": 6}, {"seed": 1}])
+def test_every_size_of_a_random_wavlm_changes_what_it_says(change):
+    samples = torch.randn(1, 1000)
+    other = replace(RANDOM, random=replace(RANDOM.random, **change))
+    assert (Wavlm(RANDOM).hidden(samples) - Wavlm(other).hidden(samples)).abs().max() > 1e-5
+
+
+@torch.inference_mode()
+def test_window_and_overlap_change_a_long_recording_and_leave_a_short_one():
+    model = Finally(SMALL).eval()
+    short, long = torch.randn(1, 6000), torch.randn(1, 20000)
+    for change in ({"window": 0.8, "overlap": 0.1}, {"window": 0.8, "overlap": 0.2}):
+        other = Finally(replace(SMALL, **change)).eval()
+        other.load_state_dict(model.state_dict())
+        torch.testing.assert_close(other(short), model(short))
+        assert (other(long) - model(long)).abs().max() > 1e-6
+    with pytest.raises(ValueError, match="overlap must be shorter than window"):
+        replace(SMALL, window=1.0, overlap=1.0)
+
+
 def test_tanh_bounds_the_output():
     torch.manual_seed(0)
     model, bounded = Finally(SMALL), Finally(replace(SMALL, tanh=True))
