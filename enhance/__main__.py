@@ -1,17 +1,19 @@
-"""python -m enhance mix | train | denoise | score | models | pack-clean | export-builtin."""
+"""python -m enhance mix | train | denoise | stream | score | import | models | pack-clean | export-builtin."""
 
 from __future__ import annotations
 
-from enhance import verbs_data, verbs_train
+from enhance import verbs_data, verbs_models, verbs_stream, verbs_train
 from harness.cli import app_for, run
 
 app = app_for("enhance", "Noisy speech to clean speech: mix, train, denoise, score.")
 app.command()(verbs_data.mix)
 app.command()(verbs_train.train)
 app.command()(verbs_data.denoise)
+app.command()(verbs_stream.stream)
 app.command()(verbs_data.score)
 app.command()(verbs_train.models)
 app.command("pack-clean")(verbs_train.pack_clean)
+app.command("import")(verbs_models.import_weights)
 app.command("export-builtin")(verbs_train.export_builtin)
 
 if __name__ == "__main__":
