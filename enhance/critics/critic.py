@@ -22,6 +22,9 @@ class Critic(nn.Module, ABC):
     def begin_step(self, step: int) -> None:
         """For what changes with the training step (from 0); the objective calls it from its own begin_step."""
 
+    def keep_reference(self, clean: Tensor, noisy: Tensor) -> None:
+        """For norms with a reference batch; the objective shows each batch of real pairs, as judged, before judging."""
+
     @abstractmethod
     def forward(self, samples: Tensor, noisy: Tensor) -> Opinion:
         """samples: the speech under test, noisy: what the generator was given; both [batch, samples]."""

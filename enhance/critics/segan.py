@@ -17,6 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from enhance.critics.critic import Critic, Opinion
 from enhance.layers.sinc import SincConv, WindowName
+from enhance.layers.strided import Down
 from enhance.layers.virtual_batch_norm import VirtualBatchNorm
 
 WIDTH = 31  # taps of a convolution
@@ -29,8 +30,8 @@ class SeganCriticConfig:
 
     channels: tuple[int, ...] = (64, 128, 256, 512, 1024)
     stride: int = 4
-    padding: tuple[int, int] = (14, 15)  # samples before and behind each layer's input
-    edges: Literal["reflect", "zero"] = "reflect"  # what is put there
+    lead: int = 14  # samples put before each layer's input; as many behind as it takes to divide by the stride
+    edges: Literal["reflect", "zero"] = "reflect"  # what they are
     bias: bool = True  # of the convolutions
     norm: Literal["batch", "spectral", "virtual", "none"] = "batch"
     reference: int = 16  # windows of the reference batch, of norm: virtual
@@ -55,13 +56,10 @@ class SeganCriticConfig:
                 f"frames, stride, reference must be positive and channels not empty, got {self.frames}, "
                 f"{self.stride}, {self.reference}, {list(self.channels)}"
             )
-        if not WIDTH - self.stride <= sum(self.padding) < WIDTH or min(self.padding) < 0:
+        if not 0 <= self.lead <= WIDTH - self.stride:
             raise ValueError(
-                f"padding must add {WIDTH - self.stride} to {WIDTH - 1} samples, so that a layer divides its input "
-                f"by its stride of {self.stride}; got {list(self.padding)}"
+                f"lead must lie in [0, {WIDTH - self.stride}] for a stride of {self.stride}, got {self.lead}"
             )
-        if self.edges == "reflect" and self.frames * self.stride <= max(self.padding):
-            raise ValueError(f"frames: the last layer's {self.frames * self.stride} samples are too few to be mirrored")
         if self.phase_shift < 0 or self.noise < 0:
             raise ValueError(f"phase_shift and noise must not be negative, got {self.phase_shift}, {self.noise}")
         if not 0 < self.noise_decay < 1 or self.noise_every < 1:
@@ -85,7 +83,7 @@ class SeganV1CriticConfig(SeganCriticConfig):
 
 
 class SeganCritic(Critic):
-    """Scores [batch, windows] (head: mlp: [batch, windows * frames])."""
+    """See the module's text.  Scores [batch, windows] (head: mlp: [batch, windows * frames])."""
 
     reference: Tensor
     has_reference: Tensor
@@ -119,10 +117,7 @@ class SeganCritic(Critic):
 
     @torch.no_grad()
     def keep_reference(self, clean: Tensor, noisy: Tensor) -> None:
-        """Of norm: virtual, the first pairs given here are the reference batch for good; until then a batch is its own.
-
-        clean, noisy: [batch, samples], as they are judged.
-        """
+        """For norm: virtual; the first pairs are the reference batch for good, until then each batch is its own."""
         if self.config.norm == "virtual" and not self.has_reference:
             self.reference.copy_(self._reference_of(self._windows(clean, noisy)))
             self.has_reference.fill_(True)
@@ -158,24 +153,15 @@ class SeganCritic(Critic):
         return hidden.roll(shift, dims=-1)
 
 
-class _PaddedConv(nn.Conv1d):
-    """A convolution that divides the length by its stride, with the config's edges."""
-
-    def __init__(self, few: int, many: int, config: SeganCriticConfig) -> None:
-        super().__init__(few, many, WIDTH, config.stride, bias=config.bias)
-        self.around, self.mode = config.padding, "reflect" if config.edges == "reflect" else "constant"
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return super().forward(nn.functional.pad(hidden, self.around, mode=self.mode))
-
-
 def _block(few: int, many: int, config: SeganCriticConfig, sinc_rate: int | None) -> nn.Sequential:
     layers: list[nn.Module] = []
     if sinc_rate is not None:
         width, name = config.sinc_width, config.sinc_window
         layers.append(SincConv(many // few, width, config.stride, sample_rate=sinc_rate, window_name=name))
     else:
-        layers.append(_weighted(_PaddedConv(few, many, config), config))
+        mirror = config.edges == "reflect"
+        layer = Down(few, many, WIDTH, config.stride, lead=config.lead, mirror=mirror, bias=config.bias)
+        layers.append(_weighted(layer, config))
     if config.norm == "batch":
         layers.append(nn.BatchNorm1d(many))
     elif config.norm == "virtual":
@@ -214,4 +200,6 @@ def _weighted(layer: nn.Module, config: SeganCriticConfig) -> nn.Module:
         nn.init.xavier_uniform_(layer.weight)
     else:
         nn.init.normal_(layer.weight, 0.0, 0.02)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
     return spectral_norm(layer) if config.norm == "spectral" else layer

@@ -1,4 +1,4 @@
-"""Self-attention over frames that starts as the identity.
+"""Self-attention over all frames that starts as the identity (attention.py has the bounded one, which can stream).
 
 Paper: Zhang et al. 2019 (SAGAN, arXiv:1805.08318): queries and keys of an eighth of the channels, the result added with
 a learnt weight that is 0 at first.  Differs: dot products are divided by the square root of their length.

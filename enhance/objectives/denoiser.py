@@ -63,6 +63,7 @@ class DenoiserObjective(Objective):
 
     def critic_loss(self, fake: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
         assert self.critic is not None
+        self.critic.keep_reference(clean, noisy)
         return critic_least_squares(self.critic(clean, noisy).scores, self.critic(fake, noisy).scores)
 
     def model_loss(

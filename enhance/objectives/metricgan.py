@@ -49,15 +49,14 @@ class MetricganObjective(Objective):
 
     def __init__(self, config: MetricganObjectiveConfig, sample_rate: int) -> None:
         super().__init__()
-        if config.metric == "pesq" and sample_rate != 16000:
+        graded_by = config.metric if config.adversarial > 0 else "nothing"
+        if graded_by == "pesq" and sample_rate != 16000:
             raise ConfigError("loss.metric", f"pesq needs 16000 Hz, got {sample_rate}", mend="choose metric: stoi")
-        if config.metric == "pesq" and not pesq_installed():
+        if graded_by == "pesq" and not pesq_installed():
             raise ConfigError("loss.metric", "pesq needs the package pesq", mend="pip install pesq==0.0.4")
         self.config, self.sample_rate = config, sample_rate
         self.critic = GradingCritic(config.critic) if config.adversarial > 0 else None
-        self.graded: dict[
-            str, Tensor
-        ] = {}  # of the last critic loss: mean grade of fake (0 if none has one), rows without
+        self.graded: dict[str, Tensor] = {}  # of the last critic loss: mean grade of fake (0: none), rows without one
 
     def critic_loss(self, fake: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
         assert self.critic is not None

@@ -56,8 +56,6 @@ class SeganV1ObjectiveConfig(SeganObjectiveConfig):
 class SeganObjective(Objective):
     """L_D = (D(clean) - 1)^2 + D(fake)^2; L_G = (D(fake) - 1)^2 + 100 |fake - clean|; or another game and distance."""
 
-    critic: SeganCritic | None
-
     def __init__(self, config: SeganObjectiveConfig, sample_rate: int) -> None:
         super().__init__()
         self.config = config
@@ -88,12 +86,13 @@ class SeganObjective(Objective):
     def _critic_cost(self, clean: Tensor, noisy: Tensor, *fakes: tuple[Tensor, Tensor]) -> Tensor:
         """Cost of the pair (clean, noisy) plus that of each fake pair."""
         assert self.critic is not None
-        self.critic.keep_reference(*self._seen(clean, noisy))
-        real = self.critic(*self._seen(clean, noisy)).scores
+        truth, given = self._seen(clean, noisy)
+        self.critic.keep_reference(truth, given)
+        real = self.critic(truth, given).scores
         judged = [self.critic(*self._seen(*pair)).scores for pair in fakes]
         cost = self.game.critic_cost(real, *judged, label=self.config.real_label)
         if self.config.game == "wasserstein" and self.config.penalty > 0:
-            (truth, given), (fake, _) = self._seen(clean, noisy), self._seen(*fakes[0])
+            fake, _ = self._seen(*fakes[0])
             cost = cost + self.config.penalty * gradient_penalty(self.critic, truth, fake, given)
         return cost
 
