@@ -1,44 +1,52 @@
-"""Mixed precision: a net's own arithmetic in bfloat16 or float16, its results (and so the losses) in float32."""
+"""Mixed precision: the layers that multiply matrices compute in bfloat16 or float16, everything between in float32.
+
+Layer by layer, not the whole net under autocast: spectra, masks and levels between layers then keep their precision
+(torch has no complex bfloat16), and losses see float32.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+LAYERS = (_ConvNd, nn.Linear, nn.RNNBase)
 
 
-def compute_in(module: nn.Module, device: str, precision: str) -> None:
-    """From now on the module's forward runs under autocast of that precision; float32 changes nothing.
+def compute_in(net: nn.Module, device: str, precision: str) -> None:
+    """From now on the net's convolutions, linear and recurrent layers run in that precision; float32 changes nothing.
 
-    Autocast itself leaves to float32 what needs it (Fourier transforms, sums, logarithms).
+    Weights, their gradients and what a layer returns stay float32.
     """
     match precision:
         case "float32":
             return
-        case "bfloat16" | "float16":
-            kind = {"bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+        case "bfloat16":
+            kind = torch.bfloat16
+        case "float16":
+            kind = torch.float16
         case _:
             raise ValueError(f"precision must be float32, bfloat16 or float16, got {precision!r}")
-    plain = module.forward
-    device_type = torch.device(device).type
+    for layer in net.modules():
+        if isinstance(layer, LAYERS):
+            _compute_layer_in(layer, torch.device(device).type, kind)
+
+
+def _compute_layer_in(layer: nn.Module, device_type: str, kind: torch.dtype) -> None:
+    plain = layer.forward
 
     def forward(*inputs: Any, **named: Any) -> Any:
         with torch.autocast(device_type, kind):
             result = plain(*inputs, **named)
         return _in_float32(result)
 
-    module.forward = forward
+    layer.forward = forward
 
 
 def _in_float32(result: Any) -> Any:
-    """Tensors, lists of them, and dataclasses of these (a critic's Opinion)."""
+    """A tensor, or a recurrent layer's tuples of them."""
     if isinstance(result, Tensor):
         return result.float()
-    if isinstance(result, (list, tuple)):
-        return type(result)(_in_float32(item) for item in result)
-    if dataclasses.is_dataclass(result) and not isinstance(result, type):
-        fields = dataclasses.fields(result)
-        return dataclasses.replace(result, **{field.name: _in_float32(getattr(result, field.name)) for field in fields})
-    return result
+    return tuple(_in_float32(item) for item in result)

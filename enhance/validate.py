@@ -99,10 +99,11 @@ class _Perceptual:
             return
         for truth, estimate in zip(clean.cpu().numpy(), enhanced.cpu().numpy(), strict=True):
             for name, values in self.values.items():
-                try:
-                    values.append(PERCEPTUAL[name](truth, estimate, self.sample_rate))
-                except AudioError:
+                score = _score(name, truth, estimate, self.sample_rate)
+                if score is None:
                     self.failed[name] += 1
+                else:
+                    values.append(score)
 
     def means(self) -> dict[str, float]:
         """{pesq: mean, pesq_failed: pairs without a score}; the count only where there are such."""
@@ -116,3 +117,13 @@ class _Perceptual:
             if self.failed[name]:
                 means[f"{name}_failed"] = self.failed[name]
         return means
+
+
+def _score(name: str, truth: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float | None:
+    """None where the measure is not defined, as for silence."""
+    if not (truth.any() and estimate.any()):
+        return None
+    try:
+        return PERCEPTUAL[name](truth, estimate, sample_rate)
+    except AudioError:
+        return None

@@ -145,19 +145,29 @@ def test_halving_follows_the_number_of_plateaus():
     assert [factors(config, halvings=halvings)[3] for halvings in (0, 1, 3)] == [1.0, 0.5, 0.125]
 
 
-def test_bfloat16_is_used_inside_the_net_and_leaves_it_as_float32():
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: nn.Linear(8, 6), (3, 8)),
+        (lambda: nn.Conv1d(8, 4, 3), (3, 8, 9)),
+        (lambda: nn.ConvTranspose1d(8, 4, 4, 2), (3, 8, 9)),
+        (lambda: nn.GRU(8, 4, batch_first=True), (3, 9, 8)),
+        (lambda: nn.LSTM(8, 4, num_layers=2, bidirectional=True), (9, 3, 8)),
+    ],
+    ids=["linear", "convolution", "transposed", "gru", "lstm"],
+)
+def test_layers_compute_roughly_and_return_float32(precision, make, shape):
     torch.manual_seed(0)
-    net, seen = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 2)), []
-    inputs = torch.randn(4, 8)
-    exact = net(inputs)
-    net[0].register_forward_hook(lambda module, inputs, result: seen.append(result.dtype))
-    compute_in(net, "cpu", "bfloat16")
-    rough = net(inputs)
-    assert seen == [torch.bfloat16]
+    layer, inputs = make(), torch.randn(shape)
+    exact = layer(inputs)
+    compute_in(nn.Sequential(layer), "cpu", precision)
+    rough = layer(inputs)
+    exact, rough = (result[0] if isinstance(result, tuple) else result for result in (exact, rough))
     assert rough.dtype == torch.float32
     assert 0 < (rough - exact).abs().max() < 0.05
     rough.sum().backward()
-    assert net[0].weight.grad.dtype == torch.float32
+    assert all(parameter.grad.dtype == torch.float32 for parameter in layer.parameters())
 
 
 @pytest.mark.parametrize(
