@@ -8,6 +8,7 @@ whole window, keys are not pooled, and scores are divided by the root of their w
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -52,10 +53,39 @@ class LocalAttention(nn.Module):
         return (inside & ((query - key).abs() <= self.span)) | filled
 
 
+class AttentionAtLevels(nn.ModuleDict):
+    """Self-attention at chosen levels of an encoder ("encoder3") and, above the deepest, of its decoder ("decoder3").
+
+    levels: 1 is the first, whose frames are `stride` samples apart.  span: samples each way.
+    channels: of each level.
+    """
+
+    def __init__(self, levels: Sequence[int], span: int, channels: Sequence[int], stride: int) -> None:
+        super().__init__()
+        for level in levels:
+            for way in ("encoder", "decoder") if level < len(channels) else ("encoder",):
+                self[f"{way}{level}"] = LocalAttention(channels[level - 1], span // stride**level)
+        self.reach = len(self) * span  # samples each way that all of them together see
+
+    def forward(self, place: str, hidden: Tensor) -> Tensor:
+        """[batch, channels, frames] -> the same shape; as it is where the place has no attention."""
+        out: Tensor = self[place](hidden) if place in self else hidden
+        return out
+
+
+def check_levels(levels: Sequence[int], span: int, deepest: int, stride: int) -> None:
+    """Raises ValueError if a level is not there, or if its span is less than one frame."""
+    for level in levels:
+        if not 1 <= level <= deepest:
+            raise ValueError(f"attention names levels from 1 to {deepest}, got {level}")
+        if span < stride**level:
+            raise ValueError(f"attention_span must be a frame of level {level} or more, got {span}")
+
+
 def _blocks(hidden: Tensor, span: int) -> Tensor:
     """[batch, inner, frames] -> [batch, blocks, span, inner], the last block filled up with zeros."""
     padded = nn.functional.pad(hidden, (0, -hidden.shape[-1] % span)).transpose(1, 2)
-    return padded.unflatten(1, (-1, span))
+    return padded.reshape(hidden.shape[0], -1, span, hidden.shape[1])
 
 
 def _with_neighbours(blocks: Tensor) -> Tensor:

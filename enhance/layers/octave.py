@@ -68,7 +68,9 @@ class Octave(nn.Module):
 
 def _fast_first(parts: Sequence[tuple[int, int]]) -> list[int]:
     """Where the fast channels of all parts stand, then the slow ones."""
-    fasts, slows, start = [], [], 0
+    fasts: list[int] = []
+    slows: list[int] = []
+    start = 0
     for fast, slow in parts:
         fasts += range(start, start + fast)
         slows += range(start + fast, start + fast + slow)

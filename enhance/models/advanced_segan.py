@@ -92,7 +92,7 @@ class AdvancedSegan(ContextGenerator):
             if index:
                 hidden = torch.cat([hidden, skips[-index]], dim=1)
             hidden, before = block(hidden, before), hidden
-        wave = self.last(torch.relu(self.last_norm(hidden)))[:, 0, :count]
+        wave: Tensor = self.last(torch.relu(self.last_norm(hidden)))[:, 0, :count]
         return wave * config.clean_std + config.clean_mean
 
     def _latent(self, bottleneck: Tensor, frame: int) -> Tensor:

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from enhance.layers.attention import AttentionAtLevels, check_levels
 from enhance.layers.initial import truncated_normal
 from enhance.layers.latent import latent_noise
 from enhance.layers.strided import Down, Up, UpNearest
@@ -40,6 +41,8 @@ class SeganConfig:
     initial: Literal["truncated_normal", "torch"] = "truncated_normal"  # of deviation 0.02, biases 0
     emphasis: float = 0.95
     latent_seed: int = 111  # of the noise that denoising uses
+    attention: tuple[int, ...] = ()  # levels (1: the first) with self-attention, on the way down and back, as SASEGAN
+    attention_span: int = 8192  # samples that self-attention reaches each way
 
     def __post_init__(self) -> None:
         if len(self.channels) < 2:
@@ -48,6 +51,7 @@ class SeganConfig:
             raise ValueError("padding: centred is a choice of upsampling: transposed; nearest needs none")
         if not 0 <= self.emphasis < 1:
             raise ValueError(f"emphasis must lie in [0, 1), got {self.emphasis}")
+        check_levels(self.attention, self.attention_span, len(self.channels), STRIDE)
 
 
 class Segan(ContextGenerator):
@@ -67,6 +71,7 @@ class Segan(ContextGenerator):
         self.decoder = nn.ModuleList(_up(many, few, lead, config) for many, few in zip(widths, targets, strict=True))
         self.decoder_act = nn.ModuleList(_activation(config.activation, few) for few in targets[:-1])
         self.decoder_act.append(nn.Tanh() if config.last == "tanh" else nn.PReLU())
+        self.attention = AttentionAtLevels(config.attention, config.attention_span, outs, STRIDE)
         if config.initial == "truncated_normal":
             self.apply(truncated_normal)
 
@@ -78,17 +83,17 @@ class Segan(ContextGenerator):
     @property
     def context(self) -> int:
         """Half the receptive field (at most 16 taps a side at each level's rate, both ways), in whole frames."""
-        one_way = 16 * (self.alignment - 1)
-        return int(math.ceil(2 * one_way / self.alignment) * self.alignment)
+        reach = 2 * 16 * (self.alignment - 1) + self.attention.reach
+        return int(math.ceil(reach / self.alignment) * self.alignment)
 
     def raw(self, samples: Tensor, frame: int) -> Tensor:
         """[batch, samples] -> [batch, samples], both pre-emphasised."""
         count = samples.shape[-1]
         hidden = nn.functional.pad(samples, (0, -count % self.alignment))[:, None]
         skips = []
-        for conv, act in zip(self.encoder, self.encoder_act, strict=True):
+        for level, (conv, act) in enumerate(zip(self.encoder, self.encoder_act, strict=True), start=1):
             before = conv(hidden)
-            hidden = act(before)
+            hidden = self.attention(f"encoder{level}", act(before))
             skips.append(before if self.config.skip == "before" else hidden)
         skips.pop()
         if self.config.latent:
@@ -97,6 +102,7 @@ class Segan(ContextGenerator):
         for up, act in zip(self.decoder, self.decoder_act, strict=True):
             hidden = act(up(hidden))
             if skips:
+                hidden = self.attention(f"decoder{len(skips)}", hidden)
                 hidden = torch.cat([hidden, skips.pop()], dim=1)
         return hidden[:, 0, :count]
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from enhance.layers.attention import LocalAttention
+from enhance.layers.attention import AttentionAtLevels, check_levels
 from enhance.layers.latent import latent_noise
 from enhance.layers.octave import Octave, slow_channels
 from enhance.layers.strided import Down, Up
@@ -47,8 +47,7 @@ class SeganPlusConfig:
     inner_skips: bool = False  # in the encoder, from the input of the level before to the output of each
 
     def __post_init__(self) -> None:
-        levels = len(self.channels)
-        if levels < 2:
+        if len(self.channels) < 2:
             raise ValueError(f"channels needs at least two levels, got {list(self.channels)}")
         if self.skip_width % 2 == 0:
             raise ValueError(f"skip_width must be odd, got {self.skip_width}")
@@ -56,11 +55,7 @@ class SeganPlusConfig:
             raise ValueError(f"emphasis must lie in [0, 1), got {self.emphasis}")
         if not 0 <= self.octave < 1:
             raise ValueError(f"octave is a share and must lie in [0, 1), got {self.octave}")
-        for level in self.attention:
-            if not 1 <= level <= levels:
-                raise ValueError(f"attention names levels from 1 to {levels}, got {level}")
-            if self.attention_span < STRIDE**level:
-                raise ValueError(f"attention_span must be a frame of level {level} or more, got {self.attention_span}")
+        check_levels(self.attention, self.attention_span, len(self.channels), STRIDE)
 
 
 class Skip(nn.Module):
@@ -122,12 +117,7 @@ class SeganPlus(ContextGenerator):
         self.decoder = nn.ModuleList(_up(level, config) for level in reversed(range(len(outs))))
         self.decoder_norm = nn.ModuleList(_norm(few, config) for few in targets[:-1])
         self.decoder_act = nn.ModuleList(nn.PReLU(few, init=0) for few in targets[:-1])
-        self.attention = nn.ModuleDict()
-        for level in config.attention:
-            span = config.attention_span // STRIDE**level
-            self.attention[f"encoder{level}"] = LocalAttention(outs[level - 1], span)
-            if level < len(outs):
-                self.attention[f"decoder{level}"] = LocalAttention(outs[level - 1], span)
+        self.attention = AttentionAtLevels(config.attention, config.attention_span, outs, STRIDE)
         self.apply(_normal if config.initial == "normal" else _xavier)
         if config.norm == "spectral":
             for module in [*self.modules()]:
@@ -147,8 +137,7 @@ class SeganPlus(ContextGenerator):
         if config.octave:
             one_way *= 2  # slow channels reach twice as far
         skip = config.skip_width // 2 * STRIDE ** (levels - 1) if config.skip == "conv" else 0
-        attention = sum(config.attention_span * (1 if level == levels else 2) for level in config.attention)
-        frames = math.ceil((2 * one_way + skip + attention) / self.alignment)
+        frames = math.ceil((2 * one_way + skip + self.attention.reach) / self.alignment)
         return int(frames * self.alignment)
 
     def raw(self, samples: Tensor, frame: int) -> Tensor:
@@ -161,7 +150,7 @@ class SeganPlus(ContextGenerator):
             )
             hidden = torch.cat([noise, hidden], dim=1)
         for deconv, norm, act in zip(self.decoder, self.decoder_norm, self.decoder_act, strict=False):
-            hidden = self._attended(f"decoder{len(skips)}", act(norm(deconv(hidden))))
+            hidden = self.attention(f"decoder{len(skips)}", act(norm(deconv(hidden))))
             taken = skips.pop()
             hidden = torch.cat([hidden, taken], dim=1) if self.config.merge == "concat" else hidden + taken
         return torch.tanh(self.decoder[-1](hidden))[:, 0, :count]
@@ -177,12 +166,8 @@ class SeganPlus(ContextGenerator):
             out = act(linear)
             if level and self.config.inner_skips:
                 out = out + self.inner_skips[level - 1](before)
-            hidden, before = self._attended(f"encoder{level + 1}", out), hidden
+            hidden, before = self.attention(f"encoder{level + 1}", out), hidden
         return hidden, skips
-
-    def _attended(self, place: str, hidden: Tensor) -> Tensor:
-        out: Tensor = self.attention[place](hidden) if place in self.attention else hidden
-        return out
 
 
 def _split(level: int, config: SeganPlusConfig) -> tuple[int, int]:

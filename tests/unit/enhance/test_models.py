@@ -57,7 +57,7 @@ SMALL = {
         SeganPlusConfig(channels=(4, 8, 8), norm="spectral", octave=0.5, attention=(1,), attention_span=64),
     ],
     "segan": [
-        SeganConfig(channels=(4, 4, 6, 6, 8, 8)),
+        SeganConfig(channels=(4, 4, 6, 6, 8, 8), attention=(3,), attention_span=256),
         SeganConfig(channels=(4, 4, 6), upsampling="nearest", activation="leaky", latent=False),
         SeganConfig(channels=(4, 4, 6, 8), padding="centred", skip="after", last="prelu", activation="shared_prelu"),
     ],
