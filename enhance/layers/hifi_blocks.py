@@ -121,9 +121,7 @@ class SpectralUNet(nn.Module):
         self.register_buffer("unfold", mel_to_linear(matrix), persistent=False)
         self.register_buffer("places", torch.linspace(0, 1, bins, device="cpu")[:, None], persistent=False)
         self.learnt_unfold = same_conv(bands, bins, 1, norm)
-        self.net = MultiScaleNet(
-            2 + positions, widths[0], widths, depth, kernel=3, scale=2, dims=2, norm=norm
-        )  # fmt: skip
+        self.net = MultiScaleNet(2 + positions, widths[0], widths, depth, kernel=3, scale=2, dims=2, norm=norm)
         self.post_2d = same_conv(widths[0], 1, 1, norm, dims=2)
         self.post_1d = same_conv(bins, outs, 1, norm)
 

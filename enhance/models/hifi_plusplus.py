@@ -42,6 +42,8 @@ class HiFiPlusPlusConfig(HiFiGANConfig):
         super().__post_init__()
         if not 0 < self.overlap < self.window:
             raise ValueError(f"overlap must lie between 0 and window ({self.window:g} s), got {self.overlap:g}")
+        if self.mask_widths and self.size % 4:
+            raise ValueError(f"size must be a multiple of 4, the overlap of the masked spectra, got {self.size}")
         if self.sees == "waveform" and not self.wave_widths:
             raise ValueError("sees: waveform needs a WaveUNet: give wave_widths")
         if self.level is not None and not 0 < self.level < 1:

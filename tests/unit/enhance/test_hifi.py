@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import scipy.signal
 import torch
+import torch.nn.functional as F
 from torch.nn.utils import parametrize
 
 from enhance.critics.multi_period import MultiPeriodCritic, MultiPeriodCriticConfig, folded
 from enhance.critics.multi_scale import MultiScaleCritic, MultiScaleCriticConfig
 from enhance.critics.several import SeveralCritics
-from enhance.layers.hifi_blocks import Refiner, SpectralMaskNet
+from enhance.layers.hifi_blocks import Refiner, SpectralMaskNet, Upsampler
 from enhance.layers.mel_spectrogram import MelSpectrogram, hertz_of, mel_of, mel_to_linear, slaney_matrix
+from enhance.layers.multi_scale import WaveUNet
 from enhance.layers.normed_conv import identity_conv
 from enhance.losses.mel_l1 import MelL1
 from enhance.losses.summed import critic_sum, feature_sum, generator_sum
@@ -160,6 +162,58 @@ def test_a_skip_starts_as_the_identity_under_every_norm(norm):
     torch.testing.assert_close(skip(hidden), hidden)
 
 
+@pytest.mark.parametrize("resblock", [1, 2])
+@torch.no_grad()
+def test_the_upsampler_is_the_chain_of_the_papers_first_figure(resblock):
+    sizes = {"rates": (4, 2), "kernels": (8, 4), "resblock_kernels": (3, 5), "resblock_dilations": ((1, 3), (2, 5))}
+    layer = built(lambda _: Upsampler(6, 8, **sizes, resblock=resblock, norm="none"), None)
+    weights = layer.state_dict()
+
+    def conv(name, hidden, dilation=1):
+        kernel = weights[f"{name}.weight"].shape[-1]
+        padding = dilation * (kernel - 1) // 2
+        return F.conv1d(hidden, weights[f"{name}.weight"], weights[f"{name}.bias"], dilation=dilation, padding=padding)
+
+    def block(number, hidden, dilations):
+        for step, dilation in enumerate(dilations):
+            first = f"resblocks.{number}.convs{'1' if resblock == 1 else ''}.{step}"
+            change = conv(first, F.leaky_relu(hidden, 0.1), dilation)
+            if resblock == 1:
+                change = conv(f"resblocks.{number}.convs2.{step}", F.leaky_relu(change, 0.1))
+            hidden = hidden + change
+        return hidden
+
+    mel = noise(2, 6, 9)
+    hidden = conv("conv_pre", mel)
+    for stage, (rate, kernel) in enumerate(((4, 8), (2, 4))):
+        up = [weights[f"ups.{stage}.{name}"] for name in ("weight", "bias")]
+        hidden = F.conv_transpose1d(F.leaky_relu(hidden, 0.1), *up, stride=rate, padding=(kernel - rate) // 2)
+        hidden = (block(2 * stage, hidden, (1, 3)) + block(2 * stage + 1, hidden, (2, 5))) / 2
+    torch.testing.assert_close(layer(mel), F.leaky_relu(hidden, 0.01), atol=1e-6, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_level_of_the_wave_net_goes_down_by_four_and_up_again_beside_its_input():
+    net = built(lambda _: WaveUNet(2, (3, 5), 1, norm="none"), None)
+    weights = net.state_dict()
+
+    def conv(name, hidden, stride=1):
+        weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+        return F.conv1d(hidden, weight, bias, stride=stride, padding=0 if stride > 1 else weight.shape[-1] // 2)
+
+    def block(name, hidden):
+        return hidden + conv(f"{name}.convs.0", F.leaky_relu(hidden, 0.01))
+
+    wave = noise(1, 2, 20)
+    level = conv("first", wave)
+    inner = block("levels.inner", conv("levels.down", block("levels.before", level), stride=4))
+    back = block("levels.after", conv("levels.narrow", inner.repeat_interleave(4, dim=-1)))
+    merged = conv("levels.merge", torch.cat([level, back], dim=1))
+    torch.testing.assert_close(net(wave), conv("last", merged), atol=1e-6, rtol=1e-5)
+    filled = F.pad(wave[..., :18], (0, 2))  # 18 samples are filled up to 20 with zeros
+    torch.testing.assert_close(net(wave[..., :18]), net(filled)[..., :18])
+
+
 def mask_net_of(factor):
     net = built(lambda _: SpectralMaskNet(2, (4, 4), 1, size=64), None)
     with torch.no_grad():
@@ -297,6 +351,7 @@ def test_every_parameter_is_trained_and_a_few_steps_lower_the_mel_distance(kind,
         (GAN, {"channels": 12}, "channels must be a multiple of 8"), (GAN, {"pre_kernel": 4}, "must be odd"),
         (GAN, {"resblock_kernels": (3,)}, "must be as many"), (PLUS, {"overlap": 0.2}, "overlap must lie"),
         (PLUS, {"level": 1.5}, "level must lie"), (PLUS, {"sees": "waveform", "wave_widths": ()}, "needs a WaveUNet"),
+        (PLUS, {"size": 130}, "multiple of 4"),
     ],
 )  # fmt: skip
 def test_sizes_that_do_not_fit_together_are_refused(config, change, words):
