@@ -152,6 +152,18 @@ def test_the_reference_batch_is_of_pairs_of_clean_and_noisy_as_they_are_judged(n
     assert torch.equal(objective.critic.reference[0], windows[0])
 
 
+@pytest.mark.parametrize("norm", ["spectral", "virtual", "none"])
+@pytest.mark.parametrize("sinc", [False, True])
+def test_the_gradient_penalty_trains_every_part_of_the_critic(norm, sinc):
+    objective = built("segan", game="wasserstein", critic=SeganCriticConfig(**SMALL, norm=norm, sinc=sinc))
+    plain, paying = (
+        torch.autograd.grad(one.critic_loss(*triple()), one.critic.blocks.parameters())
+        for one in (built("segan", game="wasserstein", penalty=0.0, critic=objective.config.critic), objective)
+    )
+    assert all(torch.isfinite(grad).all() for grad in paying)
+    assert any((one - two).abs().max() > 1e-6 for one, two in zip(plain, paying, strict=True))
+
+
 def test_both_sides_judge_pre_emphasised_speech():
     fake, clean, noisy = triple()
     emphasised = [pre_emphasis(signal, 0.95) for signal in (fake, clean, noisy)]
