@@ -1,16 +1,18 @@
-"""python -m enhance mix | train | denoise | stream | score | import | models | pack-clean | export-builtin."""
+"""python -m enhance VERB: mix, train, search, denoise, stream, score, statistics, import, models, pack-clean, ..."""
 
 from __future__ import annotations
 
-from enhance import verbs_data, verbs_models, verbs_stream, verbs_train
+from enhance import verbs_data, verbs_models, verbs_search, verbs_stream, verbs_train
 from harness.cli import app_for, run
 
 app = app_for("enhance", "Noisy speech to clean speech: mix, train, denoise, score.")
 app.command()(verbs_data.mix)
 app.command()(verbs_train.train)
+app.command()(verbs_search.search)
 app.command()(verbs_data.denoise)
 app.command()(verbs_stream.stream)
 app.command()(verbs_data.score)
+app.command()(verbs_data.statistics)
 app.command()(verbs_train.models)
 app.command("pack-clean")(verbs_train.pack_clean)
 app.command("import")(verbs_models.import_weights)

@@ -46,10 +46,11 @@ def train(
         data=data, pack=pack, noisy=noisy, noise=noise, sample_rate=settings.generator.sample_rate,
         resample=resample, cache=cache,
     )  # fmt: skip
-    speech, noises = _sounds(sources)
+    speech, noises = read_sounds(sources)
     processes, own_device = join_processes(pick_device(device))
     if force and processes.first:
         _clear(out)
+    processes.gather(None)  # nobody looks for a run to resume before it is cleared
     start = StartFrom(generator=init_generator, critic=init_critic)
     options = RunOptions(
         device=own_device, max_minutes=max_minutes, logs=logs, start=start, processes=processes, workers=workers
@@ -80,7 +81,7 @@ def _clear(out: Path) -> None:
         shutil.rmtree(out / name, ignore_errors=True)
 
 
-def _sounds(sources: Any) -> tuple[Any, Any]:
+def read_sounds(sources: Any) -> tuple[Any, Any]:
     """Clean speech and noise, and a line on how much there is."""
     from enhance.training_sounds import load_noises, load_speech
     from harness.log import get_logger
