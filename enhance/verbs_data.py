@@ -76,3 +76,16 @@ def score(
     means = score_data_dirs(reference, estimate, out, config, jobs=jobs)
     text = ", ".join(f"{metric} {means[metric]}" for metric in METRICS if means[metric] != "")
     typer.echo(f"{means['utterances']} utterances: {text}; tables in {out}")
+
+
+def statistics(
+    clean: Annotated[Path, typer.Option(help="data directory of clean speech")],
+    noisy: Annotated[Path, typer.Option(help="data directory of noisy speech")],
+    sample_rate: Annotated[int, typer.Option(help="Hz")] = 16000,
+) -> None:
+    """Means and deviations of all samples, as the settings of advanced_segan take them."""
+    from enhance.statistics import data_dir_statistics
+
+    for name, path in (("clean", clean), ("noisy", noisy)):
+        found = data_dir_statistics(path, sample_rate)
+        typer.echo(f"{name}_mean: {found.mean:.6e}\n{name}_std: {found.std:.6e}")
