@@ -1,7 +1,7 @@
 """Child-like speech out of adult speech: higher pitch, shorter vocal tract, slower rate, each by its own factor.
 
-WSOLA (Verhelst & Roelands 1993) stretches time; resampling then raises pitch and formants together; a smooth spectral
-envelope, moved along the frequency axis, puts the formants where they are wanted.
+A smooth spectral envelope, moved along the frequency axis, first takes the formants to where the rest brings them to
+their place: WSOLA (Verhelst & Roelands 1993) stretches time, and resampling raises pitch and formants together.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from enhance.augment.chance import Chance, check_range
 FRAME = 0.03  # seconds that WSOLA joins, half overlapping
 SEARCH = 0.008  # seconds around a frame's place in which the best fit is sought: more than half a pitch period
 ENVELOPE_FRAME = 0.032  # seconds of the frames whose formants are moved
-QUEFRENCY = 0.0018  # seconds: slower ripples of a log spectrum than this are its envelope, faster ones the harmonics
-LARGEST_GAIN = 20.0  # dB that moving the envelope may add or take
+QUEFRENCY = 0.0025  # seconds: slower ripples of a log spectrum than this are its envelope, faster ones the harmonics
+FILLINGS = 12  # rounds that lift the envelope onto the harmonics
+LARGEST_GAIN = 10.0  # factor by which moving the envelope may raise or lower a frequency
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +46,14 @@ class Voice:
 
 
 def revoiced(samples: np.ndarray, sample_rate: int, voice: Voice) -> np.ndarray:
-    """[samples] -> float32 [about samples / voice.rate] with pitch, formants and rate changed."""
+    """[samples] -> float32 [about samples / voice.rate] with pitch, formants and rate changed, at the same power."""
     import soxr
 
-    longer = stretched(samples, voice.pitch / voice.rate, sample_rate)
-    higher = soxr.resample(longer, voice.pitch, 1.0, "HQ")
-    return moved_formants(higher, voice.formants / voice.pitch, sample_rate)
+    moved = moved_formants(samples, voice.formants / voice.pitch, sample_rate)
+    longer = stretched(moved, voice.pitch / voice.rate, sample_rate)
+    higher: np.ndarray = soxr.resample(longer, voice.pitch, 1.0, "HQ")
+    level = np.sqrt(np.mean(np.square(samples)) / max(float(np.mean(np.square(higher))), 1e-12))
+    return higher * np.float32(min(level, LARGEST_GAIN))
 
 
 def stretched(samples: np.ndarray, factor: float, sample_rate: int) -> np.ndarray:
@@ -83,7 +86,7 @@ def moved_formants(samples: np.ndarray, factor: float, sample_rate: int) -> np.n
     below = np.minimum(bins / factor, size // 2)
     low = np.minimum(below.astype(int), size // 2 - 1)
     moved = envelope[:, low] * (low + 1 - below) + envelope[:, low + 1] * (below - low)
-    limit = LARGEST_GAIN * np.log(10) / 20
+    limit = np.log(LARGEST_GAIN)
     shaped = np.fft.irfft(spectra * np.exp(np.clip(moved - envelope, -limit, limit)), n=size) * window
     out = np.zeros(len(padded))
     for number, frame in enumerate(shaped):
@@ -92,12 +95,19 @@ def moved_formants(samples: np.ndarray, factor: float, sample_rate: int) -> np.n
 
 
 def _envelopes(magnitudes: np.ndarray, sample_rate: int, size: int) -> np.ndarray:
-    """[frames, bins] natural logarithm of each smooth envelope, by the cepstrum."""
-    floor = 1e-5 * magnitudes.max(axis=1, keepdims=True) + 1e-9
-    cepstra = np.fft.irfft(np.log(magnitudes + floor), n=size)
+    """[frames, bins] natural logarithm of each smooth envelope: the true envelope of Roebel & Rodet 2005.
+
+    Smoothing by the cepstrum runs between the harmonics' tops and valleys; what lies below it is filled up to it and
+    smoothed again, until the envelope rests on the tops.
+    """
+    wanted = np.log(magnitudes + 1e-5 * magnitudes.max(axis=1, keepdims=True) + 1e-9)
     keep = round(QUEFRENCY * sample_rate)
-    lifter = np.zeros(size)
-    lifter[: keep + 1] = 0.5 + 0.5 * np.cos(np.pi * np.arange(keep + 1) / (keep + 1))
-    lifter[-keep:] = lifter[1 : keep + 1][::-1]
-    envelopes: np.ndarray = np.fft.rfft(cepstra * lifter).real
+    lifter = np.zeros(size // 2 + 1)
+    lifter[:keep] = 1
+    lifter[keep : 2 * keep] = 0.5 + 0.5 * np.cos(np.pi * np.arange(keep) / keep)
+    lifter = np.concatenate([lifter, lifter[-2:0:-1]])
+    filled = wanted
+    for _ in range(FILLINGS):
+        envelopes: np.ndarray = np.fft.rfft(np.fft.irfft(filled, n=size) * lifter).real
+        filled = np.maximum(wanted, envelopes)
     return envelopes
