@@ -2,7 +2,8 @@
 
 torch's DistributedDataParallel is not used: it wants one forward pass for each backward pass and no second gradients,
 which a gradient penalty and several critic updates break.  Here gradients are averaged after the backward passes; with
-one process nothing happens.  Rows are global: a pair is the same whatever the number of processes.
+one process nothing happens.  Rows are global: a pair is the same whatever the number of processes.  A net with batch
+norm takes its statistics over its own rows (as it does over the pieces of train.accumulate).
 """
 
 from __future__ import annotations

@@ -48,13 +48,19 @@ class Range:
         if self.log and (self.low is None or self.low <= 0):
             raise ValueError(f"a logarithmic range starts above 0, got low {self.low}")
 
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """The values that a setting must be able to take: every choice, or the lowest and the highest number."""
+        if self.low is None or self.high is None:
+            return self.choices
+        return (round(self.low), round(self.high)) if self.whole else (self.low, self.high)
+
     def drawn(self, trial: Any, name: str) -> Any:
         """What an Optuna trial proposes."""
         if self.choices:
             return trial.suggest_categorical(name, list(self.choices))
-        if self.whole:
-            return trial.suggest_int(name, round(self.low or 0), round(self.high or 0), log=self.log)
-        return trial.suggest_float(name, self.low, self.high, log=self.log)
+        propose = trial.suggest_int if self.whole else trial.suggest_float
+        return propose(name, *self.ends, log=self.log)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,8 +231,7 @@ def _best(optuna: Any, study: Any, config: Path | None, overrides: Sequence[str]
 def check_space(space: Path, config: Path | None, overrides: Sequence[str]) -> None:
     """Raises ConfigError if a setting of the space is unknown or cannot take the range's values."""
     for name, span in load_config(SearchConfig, space).space.items():
-        ends = span.choices or tuple(round(end) if span.whole else end for end in (span.low, span.high))
-        for value in ends:
+        for value in span.ends:
             try:
                 load_settings(config, [*overrides, f"{name}={_yaml_text(value)}"])
             except ConfigError as error:

@@ -159,7 +159,9 @@ class Trainer:
             mend = "lower train.rate, then rerun with --force; last.pt is as it was"
             raise TrainingError(self.out, problem, mend=mend)
         rate = self.turns.generator.optimizer.param_groups[0]["lr"]
-        self.logs.losses(self.step, {"minutes": round(self._elapsed() / 60, 2), "rate": rate} | means)
+        if self.processes.first:
+            minutes = round(self._elapsed() / 60, 2)
+            self.logs.losses(self.step, {"minutes": minutes, "rate": rate} | means)
 
     def _validate_and_save(self) -> None:
         """The first process validates and writes; the others hear what came of it."""
