@@ -65,5 +65,6 @@ def _config(weights: Weights, path: Path) -> FinallyConfig:
         sizes["wide_channels"] = weights["upsamplewaveunet.upsample_block.0.weight"].shape[0]
     for ours, theirs in nets.items():
         sizes[f"{ours}_widths"], sizes[f"{ours}_depth"] = hifi_plusplus.net_sizes(weights, theirs)
-    told = {"sample_rate": 48000 if wide else 16000, "channels": channels, "wavlm": {"channels": both - channels}}
+    wavlm = {"channels": both - channels, "normalise": False}  # it heard its input as it was
+    told = {"sample_rate": 48000 if wide else 16000, "channels": channels, "wavlm": wavlm}
     return config_of(FinallyConfig, sizes | told, path)

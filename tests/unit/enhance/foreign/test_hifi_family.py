@@ -288,6 +288,7 @@ def test_an_imported_finally_says_what_the_original_says(tmp_path, wide):
     assert found.notes == ["1 tensors of WavLM are left: ours is given apart"]
     name, model = load_generator(tmp_path / "best.pt")
     assert (name, model.sample_rate) == ("finally", 48000 if wide else 16000)
+    assert not model.config.wavlm.normalise  # the original's WavLM heard its input as it was
     model.wavlm.hidden = lambda samples: original.features
     samples = 0.1 * torch.randn(1, 8192)
     model.decimate = nn.Identity()  # the original is given 16 kHz
