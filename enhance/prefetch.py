@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -49,9 +51,19 @@ class Ahead:
 
 
 def _start(make: Make) -> None:
+    """In a new worker: one thread; interrupts are for the run to handle; if the run is killed, the worker ends too."""
     global _make
     _make = make
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_run, daemon=True).start()
+
+
+def _end_with_the_run() -> None:
+    run = multiprocessing.parent_process()
+    assert run is not None  # as this is a worker
+    run.join()
+    os._exit(1)
 
 
 def _batch(step: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,7 @@ SOUND = 343.0  # metres a second
 TAIL_FROM = 0.08  # seconds after the direct sound
 CROSSING = 0.02  # seconds over which images give way to the tail
 FINER = 16  # arrivals lie on a grid this many times finer than the samples
+RUMBLE = 20.0  # Hz; images all push the same way, so that a slow drift builds up which no room has: filtered out
 LEAD = 32  # samples before the direct sound, for the ripples of its band limit
 
 
@@ -32,7 +33,7 @@ class Room:
 
 def room_response(room: Room, sample_rate: int, rng: np.random.Generator) -> Response:
     """The response with a direct sound of gain one; rng makes the tail."""
-    from scipy.signal import resample_poly
+    from scipy.signal import butter, resample_poly, sosfilt
 
     direct = float(np.linalg.norm(room.speaker - room.microphone))
     reach = min(TAIL_FROM + CROSSING, room.rt60)
@@ -40,7 +41,7 @@ def room_response(room: Room, sample_rate: int, rng: np.random.Generator) -> Res
     places = LEAD * FINER + np.round((distances - direct) / SOUND * sample_rate * FINER).astype(int)
     length = LEAD + round(reach * sample_rate) + 1
     fine = np.bincount(places, gains * (direct / distances), minlength=length * FINER)[: length * FINER]
-    early = resample_poly(fine, 1, FINER) * FINER
+    early = sosfilt(butter(2, RUMBLE, "high", fs=sample_rate, output="sos"), resample_poly(fine, 1, FINER) * FINER)
     return Response(taps=_with_tail(early[:length], room.rt60, sample_rate, rng).astype(np.float32), lead=LEAD)
 
 

@@ -65,6 +65,12 @@ def test_energy_falls_by_sixty_decibels_in_the_asked_time(rt60):
     assert (last - first) / RATE * 3 == pytest.approx(rt60, rel=0.2)
 
 
+def test_images_do_not_add_up_to_a_drift():
+    taps = room_response(ROOM, RATE, np.random.default_rng(0)).taps
+    dense = taps[round(0.04 * RATE) : round(0.08 * RATE)]
+    assert abs(dense.mean()) < 0.1 * np.sqrt(np.mean(dense**2))
+
+
 def test_simulated_rooms_follow_from_their_number():
     config = RoomConfig(rooms=3)
     drawn = [draw_room(config, RATE, np.random.default_rng(seed)).taps for seed in range(8)]

@@ -1,5 +1,6 @@
 """Where training takes its sounds from: paired directories, other rates, and the cache on disk."""
 
+import multiprocessing
 import threading
 
 import numpy as np
@@ -8,10 +9,12 @@ import soundfile
 import torch
 
 from enhance.pairs import Pairs, PairsConfig
+from enhance.settings import load_settings
 from enhance.sound_cache import cached
 from enhance.sounds import gather, hold_out, no_sounds
+from enhance.train import RunOptions, Trainer
 from enhance.training_sounds import Sources, load_noises, load_speech, with_noisy
-from harness.errors import AudioError, ConfigError
+from harness.errors import AudioError, ConfigError, TrainingError
 
 LENGTHS = {"ann-1": 0.6, "ann-2": 0.5, "bob-1": 0.7}
 PLAIN = {"clean_share": 0.0, "gain": (0.0, 0.0), "equalise": 0.0, "speed": (1.0, 1.0)}
@@ -173,3 +176,30 @@ def test_a_damaged_entry_is_named(tmp_path, make_voice):
     with pytest.raises(AudioError, match="is damaged") as error:
         cached(tmp_path, {}, make)
     assert "remove this directory" in error.value.mend
+
+
+def test_training_on_paired_speech_is_the_same_with_workers(tmp_path, clean_sounds):
+    both = with_noisy(clean_sounds, noisy_items(clean_sounds), where="noisy", clean_ids=LENGTHS)
+    changes = ["generator.channels=8", "generator.dual_paths=1", "generator.dilations=[1]", "pairs.batch=2",
+               "pairs.seconds=0.2", "pairs.augment.crusher.probability=0.5", "train.steps=3", "train.warmup=1",
+               "train.validate_every=3", "train.validation_batches=1"]  # fmt: skip
+    settings = load_settings(None, [*changes, "objective=denoiser"])
+    runs = [
+        Trainer(settings, both, no_sounds(), tmp_path / str(workers), RunOptions(workers=workers)) for workers in (0, 2)
+    ]
+    weights = []
+    for run in runs:
+        run.run()
+        weights.append(torch.cat([parameter.flatten() for parameter in run.model.parameters()]))
+    assert torch.equal(*weights)
+
+
+def test_a_worker_that_was_killed_is_reported(clean_sounds):
+    config = PairsConfig(task="vocode", batch=1, seconds=0.1)
+    pairs = Pairs(clean_sounds, no_sounds(), config, sample_rate=16000, seed=0, workers=1)
+    pairs(0)
+    for process in multiprocessing.active_children():
+        process.kill()
+    with pytest.raises(TrainingError, match=r"step [1-9].*died"):
+        for step in range(1, 9):
+            pairs(step)
