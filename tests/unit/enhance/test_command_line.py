@@ -22,7 +22,7 @@ def test_help_names_every_verb_without_loading_torch():
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
     said = enhance("--help")
     assert said.returncode == 0
-    for verb in ("mix", "train", "denoise", "score", "models", "pack-clean", "export-builtin"):
+    for verb in ("mix", "train", "denoise", "stream", "score", "models", "pack-clean", "export-builtin"):
         assert verb in said.stdout
 
 

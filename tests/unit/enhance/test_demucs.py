@@ -281,3 +281,16 @@ def test_wrong_shapes_are_refused():
         DemucsConfig(stride=9)
     with pytest.raises(ValueError, match="multiple of resample"):
         DemucsConfig(stride=3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hidden": 5}, {"depth": 2}, {"kernel_size": 6}, {"stride": 2}, {"growth": 1.5}, {"max_hidden": 6},
+        {"causal": False}, {"resample": 2}, {"glu": False}, {"rescale": 0.0}, {"normalize": False}, {"floor": 0.1},
+    ],
+)  # fmt: skip
+@torch.inference_mode()
+def test_every_option_changes_the_output(change):
+    signal = torch.randn(1, 700)
+    assert not torch.allclose(built(replace(CAUSAL, **change))(signal), built(CAUSAL)(signal), atol=1e-5)
