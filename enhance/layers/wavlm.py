@@ -102,7 +102,8 @@ class Wavlm:
 @lru_cache(maxsize=4)
 def _loaded(source: str, channels: int, sizes: RandomWavlmConfig, device: torch.device) -> Any:
     """The frozen net.  Raises ConfigError without transformers, CheckpointError without usable weights."""
-    with warnings.catch_warnings():
+    # Weights made in inference mode could never pass gradients on, and whoever comes first loads them for all.
+    with warnings.catch_warnings(), torch.inference_mode(False):
         warnings.simplefilter("ignore")  # of transformers and of the packages that it tries to import
         try:
             from transformers import WavLMConfig, WavLMModel
@@ -114,7 +115,7 @@ def _loaded(source: str, channels: int, sizes: RandomWavlmConfig, device: torch.
             net = _random(WavLMConfig, WavLMModel, channels, sizes)
         else:
             net = _from_files(WavLMModel, source)
-    return net.requires_grad_(False).eval().to(device)
+        return net.requires_grad_(False).eval().to(device)
 
 
 def _from_files(net_class: Any, source: str) -> Any:

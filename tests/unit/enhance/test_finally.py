@@ -98,6 +98,15 @@ def test_convolution_features_are_the_layer_normed_output_of_the_convolutions(wa
     assert samples.grad.abs().sum() > 0
 
 
+def test_a_wavlm_first_heard_in_inference_mode_passes_gradients_later():
+    handle = Wavlm(replace(RANDOM, random=RandomWavlmConfig(layers=1, conv_channels=5, seed=9)))
+    with torch.inference_mode():
+        handle.hidden(torch.randn(1, 1000))
+    samples = torch.randn(1, 1000, requires_grad=True)
+    handle.convolutions(samples).square().sum().backward()
+    assert samples.grad.abs().sum() > 0
+
+
 def test_wavlm_weights_of_this_machine_replace_a_named_source(wavlm_dir, monkeypatch):
     monkeypatch.setenv(ELSEWHERE, str(wavlm_dir[0]))
     features = Wavlm(WavlmConfig(source="nobody/wavlm-elsewhere", channels=12)).hidden(torch.randn(1, 4000))
