@@ -23,7 +23,7 @@ schoolyard_setup() {
 
 setup_locks() { # KIND: the lock files it installs
   printf '%s\n' "$SCHOOLYARD_ROOT/requirements.lock" "$SCHOOLYARD_ROOT/requirements-metrics.lock"
-  [ "$1" = run ] || printf '%s\n' "$SCHOOLYARD_ROOT/requirements-dev.lock"
+  [ "$1" = run ] || printf "%s\n" "$SCHOOLYARD_ROOT"/requirements-{dev,extras}.lock
 }
 
 setup_wanted() { setup_locks "$1" | xargs cat | cksum; }
@@ -67,7 +67,10 @@ setup_install() { # KIND VENV
   touch "$2/.schoolyard/begun"
   setup_pip "$2" "torch" torch==2.13.0
   setup_pip "$2" "the locked packages" -r "$SCHOOLYARD_ROOT/requirements.lock"
-  [ "$1" = run ] || setup_pip "$2" "the tools of the developers" -r "$SCHOOLYARD_ROOT/requirements-dev.lock"
+  if [ "$1" != run ]; then
+    setup_pip "$2" "the tools of the developers" -r "$SCHOOLYARD_ROOT/requirements-dev.lock"
+    setup_pip "$2" "the packages of optional parts" --no-deps -r "$SCHOOLYARD_ROOT/requirements-extras.lock"
+  fi
   setup_pip "$2" "the command schoolyard" --no-deps -e "$SCHOOLYARD_ROOT"
   (setup_pip "$2" "PESQ" -r "$SCHOOLYARD_ROOT/requirements-metrics.lock" 2>/dev/null) ||
     echo "setup: no PESQ, it needs a C compiler (Debian, Ubuntu: apt install g++); score tables will say so" >&2

@@ -53,6 +53,7 @@ def test_an_environment_for_developers_serves_users_too(tmp_path: Path) -> None:
     assert set_up(tmp_path, "dev").returncode == 0
     installed = asked(tmp_path)
     assert f"pip {ROOT}/requirements-dev.lock" in installed
+    assert f"pip {ROOT}/requirements-extras.lock" in installed
     set_up(tmp_path)
     assert asked(tmp_path) == installed
 
