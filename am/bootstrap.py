@@ -14,12 +14,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.bootstrap import REPLICAS, Interval, block_numbers, block_sums, draw_sums, percentiles, two_sided_p
 from harness.errors import DataDirError
-from harness.seed import rng_for
 
 Unit = Literal["speaker", "utterance"]
-REPLICAS = 10_000
-CELLS = 20_000_000  # drawn numbers held at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,16 +45,6 @@ class Errors:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A value in percent and its bootstrap confidence interval."""
-
-    value: float
-    low: float
-    high: float
-    blocks: int  # speakers or utterances drawn
-
-
-@dataclass(frozen=True, kw_only=True)
 class Difference(Interval):
     """Word error rate of the second system minus that of the first, and how often chance alone goes so far."""
 
@@ -69,9 +57,9 @@ def interval(
 ) -> Interval:
     """Percentile bootstrap interval of the word error rate."""
     blocks = _blocks(errors, by)
-    words, wrong = _sums(blocks, errors.words), _sums(blocks, errors.errors)
-    drawn_words, drawn_wrong = _draw([words, wrong], replicas, seed)
-    low, high = _percentiles(100.0 * drawn_wrong / np.maximum(drawn_words, 1), level)
+    words, wrong = block_sums(blocks, errors.words), block_sums(blocks, errors.errors)
+    drawn_words, drawn_wrong = draw_sums(np.column_stack([words, wrong]), replicas, seed).T
+    low, high = percentiles(100.0 * drawn_wrong / np.maximum(drawn_words, 1), level)
     return Interval(value=errors.percent, low=low, high=high, blocks=len(words))
 
 
@@ -85,14 +73,12 @@ def difference(
     """
     check_same(first, second)
     blocks = _blocks(first, by)
-    words = _sums(blocks, first.words)
-    change = _sums(blocks, second.errors - first.errors)
-    drawn_words, drawn_change = _draw([words, change], replicas, seed)
+    words = block_sums(blocks, first.words)
+    change = block_sums(blocks, second.errors - first.errors)
+    drawn_words, drawn_change = draw_sums(np.column_stack([words, change]), replicas, seed).T
     differences = 100.0 * drawn_change / np.maximum(drawn_words, 1)
-    low, high = _percentiles(differences, level)
-    better = float(np.mean(differences < 0))
-    one_sided = min(np.count_nonzero(differences >= 0), np.count_nonzero(differences <= 0))
-    p_value = min(1.0, 2.0 * (one_sided + 1) / (replicas + 1))  # never zero: replicas are finite
+    low, high = percentiles(differences, level)
+    better, p_value = float(np.mean(differences < 0)), two_sided_p(differences)
     value = second.percent - first.percent
     return Difference(value=value, low=low, high=high, blocks=len(words), p_value=p_value, improved=better)
 
@@ -114,28 +100,7 @@ def _blocks(errors: Errors, by: Unit) -> NDArray[np.int64]:
     """Number of the block of each utterance."""
     if by == "utterance":
         return np.arange(len(errors.utterances))
-    return np.unique(np.array(errors.speakers), return_inverse=True)[1].astype(np.int64)
+    return block_numbers(errors.speakers)
 
 
-def _sums(blocks: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.bincount(blocks, weights=values).astype(np.float64)
-
-
-def _draw(values: list[NDArray[np.float64]], replicas: int, seed: int) -> list[NDArray[np.float64]]:
-    """Sums of each value over blocks drawn with replacement, [replicas] each; the same draw for all values."""
-    n = len(values[0])
-    rng = rng_for(seed, "bootstrap", n, replicas)
-    sums = [np.empty(replicas) for _ in values]
-    step = max(1, CELLS // n)
-    for begin in range(0, replicas, step):
-        end = min(replicas, begin + step)
-        drawn = rng.integers(0, n, (end - begin, n))
-        for one, out in zip(values, sums, strict=True):
-            out[begin:end] = one[drawn].sum(1)
-    return sums
-
-
-def _percentiles(values: NDArray[np.float64], level: float) -> tuple[float, float]:
-    tail = 50.0 * (1 - level)
-    low, high = np.percentile(values, [tail, 100 - tail])
-    return float(low), float(high)
+__all__ = ["REPLICAS", "Difference", "Errors", "Interval", "Unit", "check_same", "difference", "interval"]
