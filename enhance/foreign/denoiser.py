@@ -3,8 +3,7 @@
 The hub's .th is a bare state dict; best.th a package {class, args, kwargs, state}; checkpoint.th holds such a
 package under "model" and the best epoch's state under "best_state".  Layer names are the same as here.  Stride and
 resampling leave no trace in the tensors: a bare file is taken for a released model (causal: 4 and 4; not: 2 and 2)
-unless the options say otherwise.  Differs: theirs multiplies its output by the level without the floor by which it
-divided the input, so ours is louder by 1 + floor / level (0.09 dB at a level of -20 dB).
+unless the options say otherwise.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from enhance.layers.half_band import Doubler, Halver, doubled, halved
 from enhance.models.demucs_stream import DemucsStream
 from enhance.models.generator import Stream
-from enhance.models.window_stream import WindowGenerator
+from enhance.models.window_stream import WindowGenerator, WindowStream
 
 LSTM_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
@@ -38,7 +38,7 @@ class DemucsConfig:
     glu: bool = True  # gates after the 1x1 convolutions; else ReLU
     rescale: float = 0.1  # weights start nearer to this standard deviation; 0 leaves them
     normalize: bool = True  # the network sees the recording at unit level
-    floor: float = 1e-3  # added to the level, so that silence stays silence
+    floor: float = 1e-3  # added to the level by which the input is divided; the output is multiplied by the level
 
     def __post_init__(self) -> None:
         if not 1 <= self.stride <= self.kernel_size:
@@ -100,10 +100,11 @@ class Demucs(WindowGenerator):
 
     def forward(self, noisy: Tensor) -> Tensor:
         """[batch, samples] -> [batch, samples]."""
-        if not self.causal:
-            return super().forward(noisy)
-        scale = 1.0 if self.floor is None else noisy.square().mean(-1, keepdim=True).sqrt() + self.floor
-        return self.net(noisy / scale) * scale
+        if self.floor is None:
+            return self.net(noisy) if self.causal else super().forward(noisy)
+        level = noisy.square().mean(-1, keepdim=True).sqrt()
+        scale = level + self.floor
+        return self.net(noisy / scale) * level if self.causal else super().forward(noisy) * (level / scale)
 
     def net(self, samples: Tensor) -> Tensor:
         """[batch, samples] -> [batch, samples] at unit level."""
@@ -166,9 +167,8 @@ class Demucs(WindowGenerator):
 
     def open_stream(self, level: float) -> Stream:
         """Causal: a stream that waits for a frame and the resampling; else one in windows."""
-        if not self.causal:
-            return super().open_stream(level)
-        return DemucsStream(self, 1.0 if self.floor is None else level + self.floor)
+        scale, back = (1.0, 1.0) if self.floor is None else (level + self.floor, level)
+        return DemucsStream(self, scale, back) if self.causal else WindowStream(self, scale, back)
 
 
 def _encode(few: int, many: int, config: DemucsConfig) -> nn.Sequential:

@@ -22,8 +22,8 @@ FEW = 8  # frames up to which the LSTM goes step by step
 class DemucsStream(Stream):
     """As many frames at once as a push completes."""
 
-    def __init__(self, model: Demucs, scale: float = 1.0) -> None:
-        self.model, self.scale = model, scale
+    def __init__(self, model: Demucs, scale: float, back: float) -> None:
+        self.model, self.scale, self.back = model, scale, back  # of the input (a divisor) and of the output
         self.held = torch.zeros(0, device=next(model.parameters()).device)  # scaled samples short of the next frame
         self.doublers = [Doubler(self.held) for _ in range(model.doublings)]
         self.halvers = [Halver(self.held) for _ in range(model.doublings)]
@@ -66,7 +66,7 @@ class DemucsStream(Stream):
         for halver in self.halvers:
             samples = halver(samples, last)
         self.given += samples.shape[0]
-        return samples * self.scale
+        return samples * self.back
 
 
 class _Encoder:

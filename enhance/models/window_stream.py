@@ -83,8 +83,9 @@ def cross_faded(enhanced: Tensor, before: Tensor | None, overlap: int) -> tuple[
 class WindowStream(Stream):
     """A window is enhanced once a sample behind it is known, the rest at the end."""
 
-    def __init__(self, model: WindowGenerator, scale: float = 1.0) -> None:
+    def __init__(self, model: WindowGenerator, scale: float = 1.0, back: float | None = None) -> None:
         self.model, self.scale = model, scale
+        self.back = scale if back is None else back  # factor of the output
         self.held = torch.zeros(0, device=next(model.parameters()).device)  # scaled samples from the window's start on
         self.tail: Tensor | None = None
 
@@ -103,4 +104,4 @@ class WindowStream(Stream):
 
     def _window(self, samples: Tensor, overlap: int) -> Tensor:
         out, self.tail = cross_faded(self.model.net(samples[None])[0], self.tail, overlap)
-        return out * self.scale
+        return out * self.back
