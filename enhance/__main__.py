@@ -13,9 +13,10 @@ app.command()(verbs_data.denoise)
 app.command()(verbs_stream.stream)
 app.command()(verbs_data.score)
 app.command()(verbs_data.statistics)
-app.command()(verbs_train.models)
+app.command()(verbs_models.models)
 app.command("pack-clean")(verbs_train.pack_clean)
 app.command("import")(verbs_models.import_weights)
+app.command()(verbs_models.export)
 app.command("export-builtin")(verbs_train.export_builtin)
 
 if __name__ == "__main__":

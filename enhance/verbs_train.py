@@ -1,4 +1,4 @@
-"""The verbs that make models: pack-clean, train, export-builtin, models."""
+"""The verbs that make models: pack-clean, train, export-builtin."""
 
 from __future__ import annotations
 
@@ -119,19 +119,6 @@ def export_builtin(
 
     export_generator(checkpoint, out)
     typer.echo(f"wrote {out} ({out.stat().st_size / 1e6:.2f} MB)")
-
-
-def models() -> None:
-    """List generators, objectives and critics."""
-    from enhance.critics import CRITICS
-    from enhance.models import MODELS
-    from enhance.objectives import OBJECTIVES
-
-    for title, table in (("models", MODELS), ("objectives", OBJECTIVES), ("critics", CRITICS)):
-        typer.echo(f"{title}:")
-        for name, (_, made) in table.items():
-            first_line = (__import__(made.__module__, fromlist=["x"]).__doc__ or "").strip().splitlines()[0]
-            typer.echo(f"  {name:12s} {first_line}")
 
 
 def pick_device(name: str) -> str:

@@ -5,6 +5,8 @@ So the same recording gives the same samples twice, whatever else is in its batc
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -21,7 +23,12 @@ def latent_noise(
     channels = same if channels is None else channels
     if fresh:
         return torch.randn(batch, channels, frames, device=like.device, dtype=like.dtype)
-    generator = torch.Generator().manual_seed(seed)
-    piece = torch.randn(channels, period, generator=generator).to(like)
+    piece = _piece(channels, period, seed).to(like)
     place = (torch.arange(frames, device=like.device) + frame) % period
     return piece[:, place].expand(batch, -1, -1)
+
+
+@lru_cache(maxsize=8)
+def _piece(channels: int, period: int, seed: int) -> Tensor:
+    """The noise that repeats: [channels, period], the same for a seed on every machine."""
+    return torch.randn(channels, period, generator=torch.Generator().manual_seed(seed), device="cpu")

@@ -111,7 +111,14 @@ class Compact(Generator):
         spectrum: complex [batch, frames, bins] at unit level.  states: of the recurrences after frame first-1.
         Returns complex [batch, last - first, bins] and the states after frame last-1.
         """
-        outer = self.encode1(self._features(spectrum))  # [batch, half, frames, 65]
+        (real, imag), after = self.mask_parts(spectrum.real, spectrum.imag, first, last, states)
+        return torch.complex(real, imag), after
+
+    def mask_parts(
+        self, real: Tensor, imag: Tensor, first: int, last: int, states: list[State] | None
+    ) -> tuple[tuple[Tensor, Tensor], list[State]]:
+        """The same from and to real and imaginary parts."""
+        outer = self.encode1(self._features(real, imag))  # [batch, half, frames, 65]
         inner = self.encode2(outer)  # [batch, full, frames, 33]
         hidden = inner
         for convolution in self.over_time:
@@ -125,20 +132,20 @@ class Compact(Generator):
         raw = self.decode1(hidden + outer[:, :, first:last]) @ self.to_bins  # [batch, 2, frames, bins]
         return self._bounded(raw[:, 0], raw[:, 1]), after
 
-    def _features(self, spectrum: Tensor) -> Tensor:
+    def _features(self, real: Tensor, imag: Tensor) -> Tensor:
         """Compressed magnitude, and real and imaginary part at that magnitude: [batch, 3, frames, bands]."""
-        magnitude = (spectrum.real.square() + spectrum.imag.square() + 1e-10).sqrt()
+        magnitude = (real.square() + imag.square() + 1e-10).sqrt()
         compressed = magnitude.pow(self.config.compression)
         scale = compressed / magnitude
-        features = torch.stack([compressed, spectrum.real * scale, spectrum.imag * scale], dim=1)
+        features = torch.stack([compressed, real * scale, imag * scale], dim=1)
         return features @ self.to_bands
 
-    def _bounded(self, real: Tensor, imag: Tensor) -> Tensor:
-        """The complex mask, its magnitude squeezed below mask_limit by a tanh, its phase kept."""
+    def _bounded(self, real: Tensor, imag: Tensor) -> tuple[Tensor, Tensor]:
+        """The complex mask's parts, its magnitude squeezed below mask_limit by a tanh, its phase kept."""
         limit = self.config.mask_limit
         magnitude = (real.square() + imag.square() + 1e-8).sqrt()
         scale = limit * torch.tanh(magnitude / limit) / magnitude
-        return torch.complex(real * scale, imag * scale)
+        return real * scale, imag * scale
 
     @property
     def latency(self) -> float:

@@ -1,0 +1,246 @@
+"""A generator for other programs: ONNX, torch.export, safetensors; each is read back and must say the same.
+
+The graphs take noisy [batch, samples] and give as much clean speech, at any length from SHORTEST on where the network
+permits, else at one length that is asked for.  What stands in the way of a graph is put otherwise: the recursive
+de-emphasis as a convolution (its answer has faded after FADED samples), the fixed latent noise as a constant, the
+compact model's Fourier transforms as products with cosines and sines.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from enhance.layers.emphasis import pre_emphasis
+from enhance.layers.spectrum import Spectrum
+from enhance.models import Generator
+from enhance.models.compact import SILENCE, Compact
+from enhance.models.context_stream import ContextGenerator
+from enhance.models.window_stream import WindowGenerator
+from enhance.weights import export_generator, load_generator
+from harness.atomic import write_whole
+from harness.errors import ConfigError, ModelError
+
+SHORTEST, LONGEST = 2048, 60 * 60 * 48000  # samples
+LENGTHS = (SHORTEST, 5001, 16000, 33333)  # samples at which a graph is compared
+CLOSE = 1e-4  # of the largest sample, or of 1 if that is larger
+FADED = 1024  # samples after which 0.95 ** n is below 1e-22
+FORMS = ("onnx", "torch-export", "safetensors")
+
+Run = Callable[[Tensor], Tensor]
+
+
+def export_model(
+    checkpoint: str | os.PathLike[str], form: str, out: str | os.PathLike[str], *, samples: int | None = None
+) -> str:
+    """Write a generator in one of FORMS and say what was compared.  samples: one length instead of any.
+
+    Raises ConfigError: unknown form.  ModelError: the network does not go into such a graph, or says something else
+    there; nothing is written then.
+    """
+    if form == "safetensors":
+        return _safetensors(checkpoint, out)
+    if form not in FORMS:
+        raise ConfigError(f"--to {form}", "is no form that is known", mend=f"choose from: {', '.join(FORMS)}")
+    name, model = load_generator(checkpoint)
+    if samples is None and _has_recurrence(model) and (form == "torch-export" or not isinstance(model, Compact)):
+        problem = f"{name} has recurrent layers, which torch unrolls over time in a graph of any length"
+        raise ModelError(checkpoint, problem, mend="give one length with --samples")
+    lengths = LENGTHS if samples is None else (samples,)
+    graph = _graph_of(model).eval()
+    write = _write_onnx if form == "onnx" else _write_torch_export
+    with tempfile.TemporaryDirectory() as folder:
+        aside = Path(folder) / "graph"
+        try:
+            with torch.no_grad(), _quiet():
+                graph(torch.zeros(1, lengths[-1]))  # constants are drawn before the graph is traced
+                run = write(graph, lengths[-1], samples is None, aside)
+        except ImportError as error:
+            mend = "pip install onnx onnxscript onnxruntime"
+            raise ModelError(checkpoint, f"cannot be written ({error})", mend=mend) from error
+        except Exception as error:  # the exporters fail in any way; their first line says where
+            first = next((line for line in str(error).splitlines() if line.strip()), "")[:200]
+            problem = f"{name} does not go into a graph of {'any' if samples is None else 'this'} length ({first})"
+            mend = "give one length with --samples" if samples is None else "export as safetensors"
+            raise ModelError(checkpoint, problem, mend=mend) from error
+        worst = _compared(model, run, lengths, checkpoint)
+        with write_whole(out, "wb") as stream:
+            stream.write(aside.read_bytes())
+    shown = ", ".join(map(str, lengths))
+    return f"wrote {out}: {name}, within {worst:.1e} of the checkpoint at {shown} samples"
+
+
+def _safetensors(checkpoint: str | os.PathLike[str], out: str | os.PathLike[str]) -> str:
+    export_generator(checkpoint, out)
+    (name, ours), (_, theirs) = load_generator(checkpoint), load_generator(out)
+    for key, value in ours.state_dict().items():
+        if not torch.equal(value, theirs.state_dict()[key]):
+            raise ModelError(out, f"{key} was not written as it is", mend="export again")
+    return f"wrote {out}: {name} ({Path(out).stat().st_size / 1e6:.2f} MB), every tensor the same"
+
+
+@torch.no_grad()
+def _compared(model: Generator, run: Run, lengths: tuple[int, ...], where: str | os.PathLike[str]) -> float:
+    """The largest difference, as a share of the largest sample (at least 1).  Raises ModelError beyond CLOSE."""
+    worst = 0.0
+    for count in lengths:
+        noisy = 0.1 * torch.randn(1, count, generator=torch.Generator().manual_seed(count))
+        expected, got = model(noisy), run(noisy)
+        if got.shape != expected.shape:
+            problem = f"the graph gives {list(got.shape)} for {list(noisy.shape)}"
+            raise ModelError(where, problem, mend="give one length with --samples")
+        worst = max(worst, (got - expected).abs().max().item() / max(1.0, expected.abs().max().item()))
+    if not worst <= CLOSE:
+        raise ModelError(where, f"the graph differs by {worst:.1e}", mend="give one length with --samples")
+    return worst
+
+
+def _write_torch_export(graph: nn.Module, count: int, any_length: bool, out: Path) -> Run:
+    from torch.export import load, save
+
+    save(_exported(graph, count, any_length), out.with_suffix(".pt2"))
+    out.with_suffix(".pt2").rename(out)
+    with open(out, "rb") as stream:
+        module = load(stream).module()
+    return lambda noisy: module(noisy)
+
+
+def _exported(graph: nn.Module, count: int, any_length: bool) -> Any:
+    from torch.export import Dim, export
+
+    shapes = {"noisy": {1: Dim("samples", min=SHORTEST, max=LONGEST)}} if any_length else None
+    return export(
+        graph, (torch.zeros(1, count),), dynamic_shapes=shapes, prefer_deferred_runtime_asserts_over_guards=True
+    )
+
+
+def _write_onnx(graph: nn.Module, count: int, any_length: bool, out: Path) -> Run:
+    import onnxruntime
+
+    names: dict[str, Any] = {"input_names": ["noisy"], "output_names": ["clean"]}
+    if isinstance(graph, CompactGraph):  # only the tracing exporter keeps an LSTM whole
+        axes = {"noisy": {0: "batch", 1: "samples"}, "clean": {0: "batch", 1: "samples"}} if any_length else None
+        torch.onnx.export(graph, (torch.zeros(1, count),), str(out), dynamo=False, dynamic_axes=axes, **names)
+    else:
+        import onnxscript  # noqa: F401  (says what is missing before the exporter does)
+
+        program = torch.onnx.export(_exported(graph, count, any_length), dynamo=True, verbose=False, **names)
+        assert program is not None
+        program.save(str(out), external_data=False)
+    session = onnxruntime.InferenceSession(out.read_bytes(), providers=["CPUExecutionProvider"])
+    return lambda noisy: torch.from_numpy(session.run(None, {"noisy": noisy.numpy()})[0])
+
+
+def _has_recurrence(model: nn.Module) -> bool:
+    return any(isinstance(part, nn.RNNBase) for part in model.modules())
+
+
+def _graph_of(model: Generator) -> nn.Module:
+    """The model put so that it can be traced at any length."""
+    if isinstance(model, Compact):
+        return CompactGraph(model)
+    if isinstance(model, ContextGenerator):
+        return ContextGraph(model)
+    if isinstance(model, WindowGenerator):
+        return WindowGraph(model)
+    return model
+
+
+def _filled(samples: Tensor, multiple: int) -> Tensor:
+    """Zeros up to the next multiple, put so that a graph knows it is one."""
+    whole = (samples.shape[-1] + multiple - 1) // multiple
+    return nn.functional.pad(samples, (0, multiple - 1))[..., : whole * multiple]
+
+
+class ContextGraph(nn.Module):
+    """A ContextGenerator with the de-emphasis as a convolution."""
+
+    fading: Tensor
+
+    def __init__(self, model: ContextGenerator) -> None:
+        super().__init__()
+        self.model = model
+        powers = torch.tensor(model.emphasis, dtype=torch.float64) ** torch.arange(FADED - 1, -1, -1)
+        self.register_buffer("fading", powers.float()[None, None])
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        scale = self.model._scale(noisy.square().mean(-1, keepdim=True).sqrt())
+        filled = _filled(pre_emphasis(noisy / scale, self.model.emphasis), self.model.alignment)
+        out = self.model.raw(filled, 0)[:, : noisy.shape[-1]]
+        if self.model.emphasis:
+            out = nn.functional.conv1d(nn.functional.pad(out, (FADED - 1, 0))[:, None], self.fading)[:, 0]
+        return out * scale
+
+
+class WindowGraph(nn.Module):
+    """A WindowGenerator's network on the whole input: up to its window that is what it does."""
+
+    def __init__(self, model: WindowGenerator) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        if self.model.floor is None:
+            return self.model.net(noisy)
+        scale = noisy.square().mean(-1, keepdim=True).sqrt() + self.model.floor
+        return self.model.net(noisy / scale) * scale
+
+
+class CompactGraph(nn.Module):
+    """The compact model with cosines and sines instead of Fourier transforms, and a bounded mask of two parts."""
+
+    forth: Tensor
+    back: Tensor
+
+    def __init__(self, model: Compact) -> None:
+        super().__init__()
+        self.model = model
+        spectrum, size = model.spectrum, 2 * model.config.hop
+        self.register_buffer("forth", _analysis(spectrum, size))  # [size, 2 bins]
+        self.register_buffer("back", _synthesis(spectrum, size))  # [2 bins, size]
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        hop, count = self.model.config.hop, noisy.shape[-1]
+        level = noisy.square().mean(-1, keepdim=True).sqrt().clamp(min=SILENCE)
+        hops = _filled(noisy / level, hop).reshape(noisy.shape[0], -1, hop)
+        hops = nn.functional.pad(hops, (0, 0, 1, 1))
+        real, imag = (torch.cat([hops[:, :-1], hops[:, 1:]], dim=-1) @ self.forth).chunk(2, dim=-1)
+        mask, _ = self.model.mask_parts(real, imag, 0, real.shape[1], None)
+        masked = torch.cat([real * mask[0] - imag * mask[1], real * mask[1] + imag * mask[0]], dim=-1)
+        first, second = (masked @ self.back).chunk(2, dim=-1)
+        return (second[:, :-1] + first[:, 1:]).flatten(1)[:, :count] * level
+
+
+def _analysis(spectrum: Spectrum, size: int) -> Tensor:
+    """What the windowed transform makes of each sample: the transform of the identity."""
+    values = torch.fft.rfft(torch.eye(size, dtype=torch.float64) * spectrum.window.double())
+    return torch.cat([values.real, values.imag], dim=-1).float()
+
+
+def _synthesis(spectrum: Spectrum, size: int) -> Tensor:
+    """What the windowed inverse makes of each real and imaginary part."""
+    bins = torch.eye(size // 2 + 1, dtype=torch.complex128)
+    parts = torch.cat([torch.fft.irfft(bins, n=size), torch.fft.irfft(1j * bins, n=size)])
+    return (parts * spectrum.window.double()).float()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporters' remarks about their own coming versions are kept from the user."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

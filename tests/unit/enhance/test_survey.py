@@ -1,0 +1,87 @@
+"""The table of generators, judged by multiplications counted by hand."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from enhance.models.generator import Generator
+from enhance.models.segan_plus import SeganPlus, SeganPlusConfig
+from enhance.survey import cost_of, macs_a_second, markdown_table, measured, survey
+from harness.errors import ConfigError
+
+CFG = Path(__file__).parents[3] / "cfg" / "enhance"
+
+
+class Recurrent(Generator):
+    """16 samples a frame, two LSTM layers both ways, a linear layer back."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(16, 5, num_layers=2, bidirectional=True, batch_first=True)
+        self.out = nn.Linear(10, 16)
+
+    def forward(self, noisy):
+        return self.out(self.lstm(noisy.view(1, -1, 16))[0]).flatten(1)
+
+    def open_stream(self, level):
+        raise NotImplementedError
+
+
+def test_macs_of_an_lstm_are_its_weights_times_its_steps():
+    first = 2 * 4 * 5 * (16 + 5)
+    second = 2 * 4 * 5 * (10 + 5)
+    assert macs_a_second(Recurrent()) == 1000 * (first + second + 10 * 16)
+
+
+def test_macs_of_convolutions_are_weights_times_frames():
+    channels = (4, 8)
+    model = SeganPlus(SeganPlusConfig(channels=channels, latent=False, emphasis=0.0)).eval()
+    frames = [4000, 1000]  # of the encoder's layers for 16000 samples
+    down = 31 * (1 * 4 * frames[0] + 4 * 8 * frames[1])
+    up = 31 * (8 * 4 * frames[1] + 8 * 1 * frames[0])
+    # De-emphasis is a product of each block of 256 samples with a matrix.
+    assert macs_a_second(model) == down + up + math.ceil(16000 / 256) * 256 * 256
+
+
+def test_counting_leaves_recurrences_as_they_were():
+    model = Recurrent()
+    before = model(torch.ones(1, 160))
+    macs_a_second(model)
+    assert torch.equal(model(torch.ones(1, 160)), before)
+    assert before.abs().sum() > 0
+
+
+def test_a_row_says_what_the_settings_file_builds():
+    row = cost_of(CFG / "segan_plus.yaml")
+    assert (row.model, row.parameters, row.sample_rate, row.rtf) == ("segan_plus", 64_770_561, 16000, None)
+    [line] = markdown_table([row]).splitlines()[2:]
+    assert "64,770,561" in line
+    assert "16 kHz" in line
+
+
+@pytest.mark.parametrize("name", ["compact", "demucs48", "dwave", "finally_stage3", "gatewave", "hifi_gan_v3",
+                                  "hifi_plusplus", "segan", "advanced_segan", "wave_u_net"])  # fmt: skip
+def test_macs_of_every_generator_are_counted(name):
+    row = cost_of(CFG / f"{name}.yaml")
+    assert row.macs is not None
+    assert row.macs > 1e7
+
+
+def test_every_settings_file_that_is_no_toy_has_a_row(tmp_path):
+    for name in ("compact", "compact_toy", "segan_plus"):
+        (tmp_path / f"{name}.yaml").write_text((CFG / f"{name}.yaml").read_text())
+    assert [row.settings for row in survey(tmp_path)] == ["compact", "segan_plus"]
+
+
+def test_speed_is_measured_with_untrained_weights():
+    from enhance.settings import load_settings
+
+    assert 0 < measured(load_settings(CFG / "segan_plus_toy.yaml")) < 5
+
+
+def test_a_folder_without_settings_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="holds no YAML files"):
+        list(survey(tmp_path))
