@@ -32,6 +32,9 @@ class Turns:
     ) -> None:  # fmt: skip
         self.model, self.objective, self.config = model, objective, config
         self.device, self.more_pairs = device, more_pairs
+        if config.channels_last:
+            for net in (model, objective):
+                net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = _averaged_copy(model)
         scaled = config.precision == "float16"
         compute_in(model, device, config.precision)

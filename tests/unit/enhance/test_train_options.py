@@ -116,6 +116,21 @@ def test_pieces_of_a_batch_give_the_step_of_the_whole_batch(tmp_path, train_soun
         assert ours.get("loss", 0.0) == pytest.approx(theirs.get("loss", 0.0), rel=1e-4)
 
 
+def test_channels_last_changes_the_order_in_memory_and_little_else(tmp_path, train_sounds, tiny_run):
+    usual = trained(tmp_path, train_sounds, tiny_run, name="usual")
+    other = trained(tmp_path, train_sounds, [*tiny_run, "train.channels_last=true"], name="other")
+
+    def orders(trainer):
+        kernels = [
+            weight for weight in trainer.objective.critic.parameters() if weight.dim() == 4 and weight.numel() > 99
+        ]
+        return {weight.is_contiguous(memory_format=torch.channels_last) for weight in kernels}
+
+    assert (orders(usual), orders(other)) == ({False}, {True})
+    losses = [[row["loss"] for row in rows_of(tmp_path / name) if "loss" in row] for name in ("usual", "other")]
+    assert losses[0][:-1] == pytest.approx(losses[1][:-1], rel=1e-2)
+
+
 def test_a_batch_that_pieces_do_not_divide_is_refused(tmp_path, train_sounds, tiny_run):
     with pytest.raises(ConfigError, match=r"pairs.batch: 2 pairs cannot be dealt to 1 processes in 3 pieces"):
         Trainer(load_settings(None, [*tiny_run, "train.accumulate=3"]), *train_sounds, tmp_path / "run")
