@@ -154,7 +154,8 @@ train_am() { # TRAINING NAME CFG: an acoustic model on fMLLR features and the cl
 }
 
 train_ams() { # SIZE TRAINING/NAME...: side by side, since one takes one core; one after another where they share a GPU
-  local size=$1 each running=0 most=$(nproc) code=0
+  local size=$1 each running=0 most code=0
+  most=$(env -u OMP_NUM_THREADS nproc) # which would count threads
   shift
   if nvidia-smi -L >/dev/null 2>&1; then most=1; fi
   for each in "$@"; do
