@@ -45,7 +45,7 @@ for training in $trainings; do
   gmm_out+=(--out "$exp/$training/tri3b/graph_open" --redo "$exp/$training")
   models+=("$training/ligru")
 done
-for name in $baselines; do models=("clean/$name" "${models[@]}"); done
+for name in $baselines; do models+=("clean/$name"); done
 for name in "${models[@]}"; do
   cfg_in+=(--in "$(am_config "${name#*/}" "$am_size" "${name%/*}")")
   model_in+=(--in "$exp/$name/best.pt") model_out+=(--out "$exp/$name/best.pt" --redo "$exp/$name")
