@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enhance import verbs_data, verbs_models, verbs_search, verbs_stream, verbs_train
+from enhance import verbs_data, verbs_judge, verbs_models, verbs_search, verbs_stream, verbs_train
 from harness.cli import app_for, run
 
 app = app_for("enhance", "Noisy speech to clean speech: mix, train, denoise, score.")
@@ -13,6 +13,7 @@ app.command()(verbs_data.denoise)
 app.command()(verbs_stream.stream)
 app.command()(verbs_data.score)
 app.command()(verbs_data.statistics)
+app.command()(verbs_judge.profile)
 app.command()(verbs_models.models)
 app.command("pack-clean")(verbs_train.pack_clean)
 app.command("import")(verbs_models.import_weights)
