@@ -101,6 +101,34 @@ def test_every_option_of_the_training_changes_the_weights(tmp_path, train_sounds
     assert not torch.equal(weights(usual), weights(other))
 
 
+@pytest.mark.parametrize(
+    ("given", "change"),
+    [
+        (["optimizer=rmsprop"], "momentum=0.9"), (["optimizer=rmsprop"], "smoothing=0.5"),
+        (["critic_optimizer=sgd"], "critic_momentum=0.9"),
+        (["schedule=exponential", "decay=0.5", "decay_every=1"], "decay_every=2"), ([], "held_out_noises=0.6"),
+    ],
+)  # fmt: skip
+def test_an_option_beside_another_changes_the_weights(tmp_path, train_sounds, tiny_run, given, change):
+    short = [*tiny_run, "train.validate_every=100", "train.log_every=100", *(f"train.{text}" for text in given)]
+    usual = trained(tmp_path, train_sounds, short, name="usual")
+    other = trained(tmp_path, train_sounds, [*short, f"train.{change}"], name="other")
+    assert not torch.equal(weights(usual), weights(other))
+
+
+@pytest.mark.parametrize(
+    "change", ["validation_batches=2", "validation_snr=[-20.0, -20.0]", "clean_weight=5.0", "average=0.0"]
+)
+def test_an_option_of_the_validation_changes_the_score_and_leaves_the_training(
+    tmp_path, train_sounds, tiny_run, change
+):
+    usual = trained(tmp_path, train_sounds, tiny_run, name="usual")
+    other = trained(tmp_path, train_sounds, [*tiny_run, f"train.{change}"], name="other")
+    assert torch.equal(weights(usual), weights(other))
+    scores = [rows_of(tmp_path / name)[-1]["score"] for name in ("usual", "other")]
+    assert scores[0] != scores[1]
+
+
 def test_pieces_of_a_batch_give_the_step_of_the_whole_batch(tmp_path, train_sounds, tiny_run):
     # Nets without batch norm and without draws, so that rows do not touch each other.
     plain = [*ROWWISE, *tiny_run[5:], "pairs.batch=4", "train.optimizer=sgd", "train.rate=0.01", "train.steps=2"]
