@@ -34,6 +34,7 @@ class Decoding:
     model: str
     test: str
     lm: str
+    folder: Path
     errors: Errors
     lm_weight: float
     word_ins_penalty: float
@@ -56,7 +57,7 @@ def _read(folder: Path) -> Decoding:
     except (OSError, KeyError, ValueError) as error:
         raise DataDirError(folder / "score.json", f"is damaged ({error})", mend="run 'am score' again") from error
     return Decoding(
-        training=folder.parent.parent.name, model=folder.parent.name, test=test, lm=lm,
+        training=folder.parent.parent.name, model=folder.parent.name, test=test, lm=lm, folder=folder,
         errors=read_errors(folder), lm_weight=setting[0], word_ins_penalty=setting[1],
     )  # fmt: skip
 

@@ -1,0 +1,59 @@
+"""The Markdown twin of the page: the same sentences and tables, for RESULTS.md; pictures become their tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from am.reporting.chapter import Chapter, Chart
+from am.reporting.examples import Example, Examples
+from am.reporting.headlines import Headline
+from am.reporting.tables import Table
+
+
+def markdown(title: str, headlines: Sequence[Headline], notes: Sequence[str], chapters: Sequence[Chapter]) -> str:
+    """The whole file.  notes: Markdown put in below the headlines."""
+    parts = [f"# {title}"]
+    if headlines:
+        parts.append("\n".join(f"- **{line.text}**" if line.main else f"- {line.text}" for line in headlines))
+    parts += [note.strip() for note in notes]
+    for chapter in chapters:
+        parts += [f"## {chapter.title}", *chapter.text]
+        parts += ["\n".join(f"- {point}" for point in chapter.points)] if chapter.points else []
+        for block in chapter.blocks:
+            if isinstance(block, Table):
+                parts.append(block.markdown())
+            elif isinstance(block, Chart) and block.in_markdown:
+                parts.append(block.table.markdown())
+            elif isinstance(block, Examples):
+                parts.append(_examples(block))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _examples(examples: Examples) -> str:
+    lines = []
+    for title, some in (("Most errors taken away", examples.wins), ("Most errors made", examples.losses)):
+        if some:
+            lines += [f"### {title}", "\n".join(map(_example, some))]
+    return "\n\n".join(lines)
+
+
+def _example(example: Example) -> str:
+    """The reference, then each transcript; errors are in brackets: [right > recognised], [+added], [-lost]."""
+    reference = " ".join(ref for ref, _, op in example.transcripts[0].pairs if op != "I")
+    lines = [f"- `{example.utterance}` ({example.facts}), {example.title}: {reference}"]
+    for transcript in example.transcripts:
+        words = " ".join(_word(*pair) for pair in transcript.pairs)
+        lines.append(f"  - {transcript.name}, {transcript.errors} of {example.words} wrong: {words}")
+    return "\n".join(lines)
+
+
+def _word(reference: str, hypothesis: str, operation: str) -> str:
+    match operation:
+        case "C":
+            return reference
+        case "S":
+            return f"[{reference} > {hypothesis}]"
+        case "I":
+            return f"[+{hypothesis}]"
+        case _:
+            return f"[-{reference}]"
