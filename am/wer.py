@@ -1,7 +1,9 @@
 """Word errors: counts and alignments with the tie rules of Kaldi's compute-wer and align-text, and their lines.
 
 compute-wer breaks ties forward (insertion before deletion before substitution), align-text in its traceback (match or
-substitution before deletion before insertion): the totals agree, the split may not.  Both are kept.
+substitution before deletion before insertion): the totals agree, the split may not.  Both are kept.  NIST's sclite
+weighs a substitution 4 and a word too many or too few 3, and prefers an insertion to a deletion; its traceback is at
+hand too, so that figures of other houses can be met exactly.
 """
 
 from __future__ import annotations
@@ -14,6 +16,20 @@ import kaldialign
 from harness.errors import DataDirError
 
 GAP = "***"  # stands for the missing word of an insertion or deletion
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """What the errors of an alignment cost, and which step back it takes where a word too many costs as one too few."""
+
+    substitution: int
+    gap: int  # an insertion or a deletion
+    insertion_first: bool
+
+
+KALDI = Weights(substitution=1, gap=1, insertion_first=False)
+SCLITE = Weights(substitution=4, gap=3, insertion_first=True)
+WEIGHTS = {"kaldi": KALDI, "sclite": SCLITE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +64,25 @@ class ErrorCounts:
         return f"%WER {self.percent:.2f} [ {detail} ]"
 
 
-def count_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCounts:
-    """Errors of one utterance, ties broken as compute-wer does."""
+def count_errors(reference: Sequence[str], hypothesis: Sequence[str], weights: Weights = KALDI) -> ErrorCounts:
+    """Errors of one utterance; under Kaldi's weights ties are broken as compute-wer does, under others as align_words."""
+    if weights != KALDI:
+        return count_pairs(align_words(reference, hypothesis, weights))
     counts = kaldialign.edit_distance(list(reference), list(hypothesis))
     return ErrorCounts(
         words=len(reference), insertions=counts["ins"], deletions=counts["del"], substitutions=counts["sub"]
     )
+
+
+def count_pairs(pairs: Iterable[tuple[str, str]]) -> ErrorCounts:
+    """The errors of aligned pairs."""
+    words = insertions = deletions = substitutions = 0
+    for reference, hypothesis in pairs:
+        words += reference != GAP
+        insertions += reference == GAP
+        deletions += hypothesis == GAP
+        substitutions += GAP not in (reference, hypothesis) and reference != hypothesis
+    return ErrorCounts(words=words, insertions=insertions, deletions=deletions, substitutions=substitutions)
 
 
 def total(counts: Iterable[ErrorCounts]) -> ErrorCounts:
@@ -81,26 +110,28 @@ def count_set(
     return {utterance: count_errors(words, hypotheses.get(utterance, ())) for utterance, words in references.items()}
 
 
-def align_words(reference: Sequence[str], hypothesis: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs (reference word, hypothesis word) with GAP for a missing one, as Kaldi's align-text pairs them."""
+def align_words(
+    reference: Sequence[str], hypothesis: Sequence[str], weights: Weights = KALDI
+) -> list[tuple[str, str]]:
+    """Pairs (reference word, hypothesis word) with GAP for a missing one, as Kaldi's align-text (or sclite) pairs them."""
+    changed, gap = weights.substitution, weights.gap
     rows, columns = len(reference), len(hypothesis)
-    cost = [list(range(columns + 1))]
+    cost = [[gap * n for n in range(columns + 1)]]
     for m in range(1, rows + 1):
-        above, row = cost[-1], [m]
+        above, row, word = cost[-1], [gap * m], reference[m - 1]
         for n in range(1, columns + 1):
-            same = above[n - 1] + (reference[m - 1] != hypothesis[n - 1])
-            row.append(min(same, above[n] + 1, row[-1] + 1))
+            same = above[n - 1] + changed * (word != hypothesis[n - 1])
+            row.append(min(same, above[n] + gap, row[-1] + gap))
         cost.append(row)
     pairs: list[tuple[str, str]] = []
     m, n = rows, columns
     while m or n:
-        deletion = cost[m - 1][n] + 1 if m else rows + columns + 1
-        insertion = cost[m][n - 1] + 1 if n else rows + columns + 1
-        same = cost[m - 1][n - 1] + (reference[m - 1] != hypothesis[n - 1]) if m and n else rows + columns + 1
-        if same <= min(deletion, insertion):
+        here = cost[m][n]
+        deleted, inserted = m > 0 and here == cost[m - 1][n] + gap, n > 0 and here == cost[m][n - 1] + gap
+        if m and n and here == cost[m - 1][n - 1] + changed * (reference[m - 1] != hypothesis[n - 1]):
             m, n = m - 1, n - 1
             pairs.append((reference[m], hypothesis[n]))
-        elif deletion <= insertion:
+        elif deleted and not (inserted and weights.insertion_first):
             m -= 1
             pairs.append((reference[m], GAP))
         else:
