@@ -11,13 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from am.bootstrap import Errors, interval
+from am.aligned import NAME as ALIGNED
+from am.aligned import Aligned, write_aligned
+from am.bootci import kaldi_interval
+from am.bootstrap import Errors
+from am.breakdown import BreakdownConfig, breakdown, write_breakdown
+from am.confusion import read_pronunciations
 from am.hypotheses import Hypotheses, Setting, read_references, read_words, sweep_decode_dir
-from am.wer import ErrorCounts, total
+from am.wer import ErrorCounts, align_words, total
 from am.wer_details import align_set, operations, per_speaker, per_utterance, text_lines, wer_file
 from harness.atomic import write_whole
 from harness.errors import DataDirError
 from harness.log import get_logger
+from kaldi_bridge.groups import groups_of
 from kaldi_bridge.text_tables import read_text_table
 
 
@@ -61,6 +67,11 @@ class Score:
     @property
     def counts(self) -> ErrorCounts:
         return total(row.counts for row in self.rows)
+
+    @property
+    def wrong_sentences(self) -> int:
+        """Utterances with an error."""
+        return sum(row.counts.errors > 0 for row in self.rows)
 
 
 def tune(
@@ -122,20 +133,47 @@ def score(
     words: str | Path,
     lm_weight: float,
     word_ins_penalty: float,
+    lexicon: str | Path | None = None,
 ) -> Score:
-    """Errors of each utterance at one setting; writes per_utt.tsv and score.json into the decode directory.
+    """Errors of each utterance at one setting; writes per_utt.tsv, aligned.tsv, breakdown.json and score.json.
 
-    data_dir: with text and utt2spk.  Utterances without a lattice are scored as empty, listed and counted.
+    data_dir: with text and utt2spk; its other tables are what errors are broken down by.  lexicon: for confusions of
+    phones; without one the graph's own (phones/align_lexicon.txt) is taken where it has one.  Utterances without a
+    lattice are scored as empty, listed and counted.
     """
     decode_dir, data_dir = Path(decode_dir), Path(data_dir)
     setting = (lm_weight, float(word_ins_penalty))
+    references = read_references(data_dir)
     hypotheses = sweep_decode_dir(
-        decode_dir, read_words(words), read_references(data_dir), lm_weights=[lm_weight], penalties=[setting[1]]
+        decode_dir, read_words(words), references, lm_weights=[lm_weight], penalties=[setting[1]]
     )
     result = _score_of(hypotheses, setting, _speakers(data_dir, hypotheses, setting))
     _warn_missing(decode_dir, result.missing, len(result.rows))
+    _write_breakdown(decode_dir, result, references, data_dir, _lexicon_of(words, lexicon))
     write_score(decode_dir, result)
     return result
+
+
+def _lexicon_of(words: str | Path, lexicon: str | Path | None) -> Path | None:
+    if lexicon is not None:
+        return Path(lexicon)
+    graph = Path(words) if Path(words).is_dir() else Path(words).parent
+    own = graph / "phones" / "align_lexicon.txt"
+    return own if own.is_file() else None
+
+
+def _write_breakdown(
+    decode_dir: Path, result: Score, references: Mapping[str, tuple[str, ...]], data_dir: Path, lexicon: Path | None
+) -> None:
+    aligned = Aligned(
+        pairs={row.utterance: tuple(align_words(references[row.utterance], row.hypothesis)) for row in result.rows},
+        speakers={row.utterance: row.speaker for row in result.rows},
+        groups=groups_of(data_dir),
+    )
+    rows = {row.utterance: (row.speaker, row.counts) for row in result.rows}
+    pronunciations = read_pronunciations(lexicon) if lexicon else None
+    write_aligned(decode_dir / ALIGNED, aligned)
+    write_breakdown(decode_dir, breakdown(rows, aligned, pronunciations, BreakdownConfig()))
 
 
 def _score_of(hypotheses: Hypotheses, setting: Setting, utt2spk: Mapping[str, str]) -> Score:
@@ -178,7 +216,7 @@ def write_score(decode_dir: Path, result: Score) -> None:
     summary = {
         "lm_weight": result.lm_weight, "word_ins_penalty": result.word_ins_penalty, "wer": round(c.percent, 4),
         "words": c.words, "ins": c.insertions, "del": c.deletions, "sub": c.substitutions,
-        "utterances": len(result.rows), "missing": list(result.missing),
+        "utterances": len(result.rows), "wrong_sentences": result.wrong_sentences, "missing": list(result.missing),
     }  # fmt: skip
     with write_whole(decode_dir / "score.json") as stream:
         stream.write(json.dumps(summary, indent=2) + "\n")
@@ -206,8 +244,8 @@ def score_kaldi(
 ) -> tuple[Setting, ErrorCounts]:
     """Kaldi's scoring directory, tuned on the set itself: wer_LMWT_WIP, scoring_kaldi/{best_wer,penalty_*,wer_details}.
 
-    The files equal those of steps/scoring/score_kaldi_wer.sh but for the random interval of wer_bootci and for
-    utterances without a lattice, which Kaldi leaves out and we count as deleted.
+    The files equal those of steps/scoring/score_kaldi_wer.sh but for utterances without a lattice, which Kaldi leaves
+    out and we count as deleted.
     """
     decode_dir, data_dir, config = Path(decode_dir), Path(data_dir), config or ScoreConfig(widen=False)
     references = read_references(data_dir)
@@ -242,10 +280,7 @@ def _write_details(
     _write(folder / "ops", operations(alignments))
     counts = hypotheses.errors[best]
     errors = Errors.of({name: (utt2spk[name], one.words, one.errors) for name, one in counts.items()})
-    ci = interval(errors, by="utterance")
-    middle = (ci.high + ci.low) / 2  # Kaldi prints the middle of its interval, not the rate itself
-    text = f"Set1: %WER {middle:.2f} 95% Conf Interval [ {ci.low:.2f}, {ci.high:.2f} ]\n"
-    _write(folder / "wer_bootci", text)
+    _write(folder / "wer_bootci", kaldi_interval(errors).line("Set1") + "\n")
 
 
 def _write(path: Path, text: str) -> None:

@@ -65,7 +65,7 @@ class ErrorCounts:
 
 
 def count_errors(reference: Sequence[str], hypothesis: Sequence[str], weights: Weights = KALDI) -> ErrorCounts:
-    """Errors of one utterance; under Kaldi's weights ties are broken as compute-wer does, under others as align_words."""
+    """Errors of one utterance; Kaldi's weights break ties as compute-wer does, others as align_words."""
     if weights != KALDI:
         return count_pairs(align_words(reference, hypothesis, weights))
     counts = kaldialign.edit_distance(list(reference), list(hypothesis))
@@ -110,10 +110,8 @@ def count_set(
     return {utterance: count_errors(words, hypotheses.get(utterance, ())) for utterance, words in references.items()}
 
 
-def align_words(
-    reference: Sequence[str], hypothesis: Sequence[str], weights: Weights = KALDI
-) -> list[tuple[str, str]]:
-    """Pairs (reference word, hypothesis word) with GAP for a missing one, as Kaldi's align-text (or sclite) pairs them."""
+def align_words(reference: Sequence[str], hypothesis: Sequence[str], weights: Weights = KALDI) -> list[tuple[str, str]]:
+    """Pairs (reference word, hypothesis word) with GAP for a missing one, as align-text (or sclite) pairs them."""
     changed, gap = weights.substitution, weights.gap
     rows, columns = len(reference), len(hypothesis)
     cost = [[gap * n for n in range(columns + 1)]]

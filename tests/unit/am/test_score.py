@@ -36,24 +36,11 @@ def test_golden_scoring_directory_is_reproduced_to_the_byte(golden_dir: Path, go
     assert setting == (7, 0.0)
     assert counts.line() == "%WER 49.25 [ 33 / 67, 10 ins, 6 del, 17 sub ]"
     golden = golden_dir / "exp/tri3b/decode_test"
-    files = [p for p in (golden / "scoring_kaldi").rglob("*") if p.is_file() and p.name != "wer_bootci"]
+    files = [p for p in (golden / "scoring_kaldi").rglob("*") if p.is_file()]
     files += list(golden.glob("wer_*"))
     assert len(files) > 48
     for path in files:
         assert (golden_decode / path.relative_to(golden)).read_bytes() == path.read_bytes(), path
-
-
-def test_bootstrap_interval_of_the_golden_directory_is_kaldis_within_noise(
-    golden_dir: Path, golden_decode: Path
-) -> None:
-    graph = golden_dir / "exp/tri3b/graph"
-    score_kaldi(golden_decode, golden_dir / "data/test", graph, ScoreConfig(max_lmwt=7, widen=False))
-    name = "scoring_kaldi/wer_details/wer_bootci"
-    ours, theirs = (
-        [float(field.strip(",")) for field in path.read_text().split() if field[0].isdigit() and "%" not in field]
-        for path in (golden_decode / name, golden_dir / "exp/tri3b/decode_test" / name)
-    )
-    assert ours == pytest.approx(theirs, abs=1.0)
 
 
 def test_score_writes_a_row_an_utterance_and_the_sums(golden_dir: Path, golden_decode: Path) -> None:
