@@ -117,7 +117,8 @@ def _write_torch_export(graph: nn.Module, count: int, any_length: bool, out: Pat
 def _exported(graph: nn.Module, count: int, any_length: bool) -> Any:
     from torch.export import Dim, export
 
-    shapes = {"noisy": {1: Dim("samples", min=SHORTEST, max=LONGEST)}} if any_length else None
+    longest = graph.window if isinstance(graph, WindowGenerator) else LONGEST  # beyond it the windows are a loop
+    shapes = {"noisy": {1: Dim("samples", min=SHORTEST, max=longest)}} if any_length else None
     return export(
         graph, (torch.zeros(1, count),), dynamic_shapes=shapes, prefer_deferred_runtime_asserts_over_guards=True
     )
@@ -150,8 +151,6 @@ def _graph_of(model: Generator) -> nn.Module:
         return CompactGraph(model)
     if isinstance(model, ContextGenerator):
         return ContextGraph(model)
-    if isinstance(model, WindowGenerator):
-        return WindowGraph(model)
     return model
 
 
@@ -179,20 +178,6 @@ class ContextGraph(nn.Module):
         if self.model.emphasis:
             out = nn.functional.conv1d(nn.functional.pad(out, (FADED - 1, 0))[:, None], self.fading)[:, 0]
         return out * scale
-
-
-class WindowGraph(nn.Module):
-    """A WindowGenerator's network on the whole input: up to its window that is what it does."""
-
-    def __init__(self, model: WindowGenerator) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, noisy: Tensor) -> Tensor:
-        if self.model.floor is None:
-            return self.model.net(noisy)
-        scale = noisy.square().mean(-1, keepdim=True).sqrt() + self.model.floor
-        return self.model.net(noisy / scale) * scale
 
 
 class CompactGraph(nn.Module):
