@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from am.reporting.chapter import Chapter
+from am.reporting.error_kinds import error_kinds
 from am.reporting.examples import FORMATS, AudioFormat, gather
 from am.reporting.findings import Findings
 from am.reporting.headlines import headlines
@@ -60,12 +61,13 @@ def write_report(
         for lm in lms
     }
     first = findings[lms[0]]
-    chapters = [rates(found, lm, lm == lms[0]) for lm, found in findings.items()]
+    matrices = [rates(found, lm, lm == lms[0]) for lm, found in findings.items()]
     found = (
-        what_changed(first, lms[0]), by_snr(first, work / "data"), by_age(first, work / "data"), quality(first, work),
+        matrices[0], what_changed(first, lms[0]), *matrices[1:], by_snr(first, work / "data"),
+        by_age(first, work / "data"), error_kinds(first), quality(first, work),
         _examples(first, work, config), trainings(work), made_by(work, command),
     )  # fmt: skip
-    chapters += [chapter for chapter in found if chapter]
+    chapters = [chapter for chapter in found if chapter]
     texts = [path.read_text(encoding="utf-8") for path in notes]
     lines = headlines(first)
     with write_whole(out) as stream:
@@ -91,4 +93,4 @@ def _examples(findings: Findings, work: Path, config: ReportConfig) -> Chapter |
     ]
     if found.silent:
         text.append(f"{found.silent} of them are without sound: {found.problem}.")
-    return Chapter(name="examples", title="Largest wins and losses", text=tuple(text), blocks=(found,))
+    return Chapter(name="examples", title="Largest wins and losses", short="Sounds", text=tuple(text), blocks=(found,))

@@ -51,6 +51,7 @@ Block = Table | Chart | Listing | Examples
 class Chapter:
     name: str  # anchor
     title: str
+    short: str  # its name in the list of chapters
     text: tuple[str, ...] = ()
     points: tuple[str, ...] = ()  # a list below the text
     blocks: tuple[Block, ...] = ()

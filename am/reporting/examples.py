@@ -114,18 +114,18 @@ def gather(
     if not text.is_file() or not (wins or losses):
         return None
     references = {utt: tuple(words.split()) for utt, words in read_text_table(text).items()}
-    folders = {test: findings.cells[findings.main, test].folder for test in ("noisy", "enhanced")}
+    cells = {test: findings.cells.get((findings.main, test)) for test in VERSIONS}
+    folders = {test: cell.folder for test, cell in cells.items() if cell}
     hypotheses = {test: read_hypotheses(folder) for test, folder in folders.items()}
     sounds = _Sounds(work / "data", audio, max_bytes)
     facts = _Facts(work / "data")
     made: dict[str, Example] = {}
     for utterance, change in _turns(wins, losses):
-        transcripts = [("noisy", "noisy"), ("enhanced", "enhanced")]
         made[utterance] = Example(
             utterance=utterance, facts=facts.of(utterance), words=len(references[utterance]), change=change,
             transcripts=tuple(
-                _transcript(name, references[utterance], hypotheses[test].get(utterance, ()))
-                for test, name in transcripts
+                _transcript(VERSIONS[test], references[utterance], found.get(utterance, ()))
+                for test, found in hypotheses.items()
             ),
             versions=sounds.versions(utterance),
         )  # fmt: skip

@@ -41,7 +41,7 @@ def trainings(work: Path) -> Chapter | None:
     charts = [_models([run for run in runs if not run.of_enhancer])]
     charts += [_enhancer(run) for run in runs if run.of_enhancer]
     blocks = tuple(chart for chart in charts if chart)
-    return Chapter(name="training", title="Training curves", blocks=blocks) if blocks else None
+    return Chapter(name="training", title="Training curves", short="Training", blocks=blocks) if blocks else None
 
 
 def _models(runs: Sequence[TrainingRun]) -> Chart | None:
@@ -142,4 +142,4 @@ def made_by(work: Path, command: str) -> Chapter:
     if command:
         blocks.append(Listing(title="Command", text=command))
     blocks += [Listing(title=name, text=text) for name, text in read_settings(work)]
-    return Chapter(name="made", title="Made by", points=tuple(points), blocks=tuple(blocks))
+    return Chapter(name="made", title="Made by", short="Made by", points=tuple(points), blocks=tuple(blocks))

@@ -65,7 +65,7 @@ def _differences(
     rows: Sequence[Difference], low: float, high: float, axis: str, label: str, width: float
 ) -> str:  # fmt: skip
     wide = width > 500
-    left, right, step, head = (250.0, 170.0, 27.0, 30.0) if wide else (10.0, 10.0, 46.0, 30.0)
+    left, right, step, head = (285.0, 175.0, 27.0, 30.0) if wide else (12.0, 12.0, 60.0, 30.0)
     headings = sum(n == 0 or rows[n - 1].heading != row.heading for n, row in enumerate(rows))
     bottom = head + headings * 30 + len(rows) * step
     canvas = Canvas(width, bottom + 42, label)
@@ -83,9 +83,11 @@ def _differences(
             heading = row.heading
             canvas.text(0 if wide else left, y + 20, heading, "heading")
             y += 30
-        middle = y + (step / 2 if wide else 32)
+        middle = y + (step / 2 if wide else 46)
         canvas.text(12 if wide else left, middle + 4 if wide else y + 16, row.label, "rowlabel")
-        canvas.text(width if wide else width - right, middle + 4 if wide else y + 16, row.text, "value", "end")
+        canvas.text(
+            width if wide else left, middle + 4 if wide else y + 31, row.text, "value", "end" if wide else "start"
+        )
         canvas.line(scale(row.low), middle, scale(row.high), middle, f"{row.style.css} stroke interval")
         for end in (row.low, row.high):
             canvas.line(scale(end), middle - 5, scale(end), middle + 5, f"{row.style.css} stroke")

@@ -7,6 +7,7 @@ known here are shown by their names.
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 from am.reporting.findings import Findings
 from am.results import TESTS
 
-NO_METRIC = {"utterance", "speaker", "snr_db", "snr", "problem", "reference", "estimate", "rate", "seconds", "file"}
+NO_METRIC = {"utterance", "speaker", "snr", "noise", "age", "gender", "grade", "problem"}
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,48 @@ METRICS = {
 SCATTERED = (("pesq", "pesq_wb"), ("stoi",), ("si_sdr",), ("log_mel",))  # one picture each, of the first that is there
 
 
-def read_scores(path: Path) -> dict[str, dict[str, float]]:
-    """Utterance -> metric -> value, of a scores.csv; values that are missing or no number are left out."""
+Rows = Mapping[str, Mapping[str, float]]  # utterance -> metric -> value
+Mean = tuple[float, ...]  # the mean, and its interval where there is one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What ``enhance score`` found.  rows and means: of each test condition that was scored."""
+
+    metrics: tuple[Metric, ...]
+    rows: Mapping[str, Rows]
+    means: Mapping[str, Mapping[str, Mean]]
+
+
+def read_scores(work: Path) -> Scores | None:
+    """None where nothing was scored."""
+    rows: dict[str, Rows] = {}
+    means: dict[str, Mapping[str, Mean]] = {}
+    better: dict[str, bool] = {}
+    for test in TESTS:
+        folder = work / "exp" / "score" / test
+        if found := _read_rows(folder / "scores.csv"):
+            directions, intervals = _read_summary(folder / "summary.json")
+            better |= directions
+            columns = dict.fromkeys(name for row in found.values() for name in row)
+            rows[test] = found
+            means[test] = {name: _mean(found, name) for name in columns} | intervals
+    names = {name for of_test in rows.values() for row in of_test.values() for name in row}
+    if better:  # the summaries say which columns are metrics
+        names &= better.keys()
+    others = [Metric(name, name, better.get(name, True)) for name in sorted(names - METRICS.keys())]
+    metrics = [METRICS[name] for name in METRICS if name in names] + others
+    return Scores(metrics=tuple(metrics), rows=rows, means=means) if metrics else None
+
+
+def _read_rows(path: Path) -> dict[str, dict[str, float]]:
+    """Of a scores.csv; values that are missing or no number are left out."""
     if not path.is_file():
         return {}
     with open(path, encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+        table = list(csv.DictReader(stream))
     found = {}
-    for row in rows:
+    for row in table:
         values = {name: _float(text) for name, text in row.items() if name and name not in NO_METRIC}
         found[row.get("utterance", "")] = {name: value for name, value in values.items() if value is not None}
     return found
@@ -63,23 +98,21 @@ def _float(text: str | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def scores_of(work: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """Condition -> utterance -> metric -> value, of the conditions that have been scored."""
-    found = {test: read_scores(work / "exp" / "score" / test / "scores.csv") for test in TESTS}
-    return {test: scores for test, scores in found.items() if scores}
+def _read_summary(path: Path) -> tuple[dict[str, bool], dict[str, Mean]]:
+    """(whether higher is better, mean with interval) of the metrics of a summary.json; none where it does not say."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        everything = next(group["metrics"] for group in content["groups"] if group["by"] == "all")
+        means: dict[str, Mean] = {
+            name: (found["mean"], found["low"], found["high"]) for name, found in everything.items()
+        }
+        return {name: metric["better"] == "higher" for name, metric in content["metrics"].items()}, means
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        return {}, {}
 
 
-def columns_of(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[Metric]:
-    """The metrics that there are: known ones in their order, then the others."""
-    names = {name for rows in scores.values() for row in rows.values() for name in row}
-    return [METRICS[name] for name in METRICS if name in names] + [
-        Metric(name, name) for name in sorted(names - METRICS.keys())
-    ]
-
-
-def mean(rows: Mapping[str, Mapping[str, float]], column: str) -> float | None:
-    values = [row[column] for row in rows.values() if column in row]
-    return float(np.mean(values)) if values else None
+def _mean(rows: Rows, column: str) -> Mean:
+    return (float(np.mean([row[column] for row in rows.values() if column in row])),)
 
 
 @dataclass(frozen=True)
@@ -91,12 +124,10 @@ class Change:
     errors: int
 
 
-def changes(
-    scores: Mapping[str, Mapping[str, Mapping[str, float]]], findings: Findings, column: str
-) -> list[Change]:  # fmt: skip
+def changes(scores: Scores, findings: Findings, column: str) -> list[Change]:
     """Of the main system, noisy -> enhanced, utterances that have the metric on both sides."""
     before, after = findings.errors(findings.main, "noisy"), findings.errors(findings.main, "enhanced")
-    noisy, enhanced = scores.get("noisy", {}), scores.get("enhanced", {})
+    noisy, enhanced = scores.rows.get("noisy", {}), scores.rows.get("enhanced", {})
     if before is None or after is None or before.utterances != after.utterances:
         return []
     rows = zip(before.utterances, before.errors, after.errors, strict=True)

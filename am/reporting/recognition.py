@@ -25,8 +25,10 @@ def matrix(findings: Findings, lm: str) -> Table:
 
 
 def rates(findings: Findings, lm: str, main: bool) -> Chapter:
-    return Chapter(name=f"wer-{lm}", title=f"WER %, {lm} language model", text=(READING,) if main else (),
-                   blocks=(matrix(findings, lm),))  # fmt: skip
+    return Chapter(
+        name=f"wer-{lm}", title=f"WER %, {lm} language model", short=f"WER, {lm}", text=(READING,) if main else (),
+        blocks=(matrix(findings, lm),),
+    )  # fmt: skip
 
 
 READING = (
@@ -67,7 +69,13 @@ def what_changed(findings: Findings, lm: str) -> Chapter | None:
         f"Paired on the same utterances. There are {len(drawn)} comparisons: of those where nothing changed, one in "
         "twenty is called a difference by chance alone.",
     )
-    return Chapter(name="change", title=f"What enhancement changed ({lm} language model)", text=text, blocks=(chart,))
+    return Chapter(
+        name="change",
+        title=f"What enhancement changed ({lm} language model)",
+        short="Change",
+        text=text,
+        blocks=(chart,),
+    )
 
 
 Choice = Callable[[str, str], bool]  # of utterance and speaker
@@ -91,8 +99,8 @@ def by_snr(findings: Findings, data: Path) -> Chapter | None:
     text = ("Clean is the WER of the clean originals of the same utterances.",)
     title = "WER against SNR"
     tests = ("clean", "noisy", "enhanced", "mixed")
-    chart = _breakdown(findings, tests, "snr", title, choices, places, "SNR in dB")
-    return Chapter(name="snr", title="By SNR", text=text, blocks=(chart,)) if chart else None
+    chart = _breakdown(findings, tests, "snr", title, choices, places, "SNR in dB", needed="noisy")
+    return Chapter(name="snr", title="By SNR", short="SNR", text=text, blocks=(chart,)) if chart else None
 
 
 def by_age(findings: Findings, data: Path) -> Chapter | None:
@@ -106,17 +114,21 @@ def by_age(findings: Findings, data: Path) -> Chapter | None:
     text = ("Speakers: " + ", ".join(f"{count} aged {group}" for group, count in counts.items()) + ".",)
     places = [float(n) for n in range(len(groups))]
     chart = _breakdown(findings, tuple(TESTS), "age", "WER by age", choices, places, "age in years")
-    return Chapter(name="age", title="By age in years", text=text, blocks=(chart,)) if chart else None
+    return Chapter(name="age", title="By age in years", short="Age", text=text, blocks=(chart,)) if chart else None
 
 
 def _breakdown(
     findings: Findings, tests: Sequence[str], name: str, title: str, choices: dict[str, Choice], places: list[float],
-    axis: str,
+    axis: str, needed: str | None = None,
 ) -> Chart | None:  # fmt: skip
-    """A panel for each system, a line for each test condition, a point for each part of the test set."""
+    """A panel for each system, a line for each test condition, a point for each part of the test set.
+
+    needed: systems that were not tested on this condition are left out.
+    """
+    systems = [system for system in findings.systems if needed is None or findings.errors(system, needed)]
     panels: dict[System, list[Series]] = {}
     body: list[Row] = []
-    for system in findings.systems:
+    for system in systems:
         for test in tests:
             if findings.errors(system, test) is None:
                 continue

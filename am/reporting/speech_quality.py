@@ -14,12 +14,12 @@ from am.reporting.quality import (
     METRICS,
     SCATTERED,
     Change,
+    Mean,
     Metric,
+    Scores,
     changes,
-    columns_of,
-    mean,
     rank_correlation,
-    scores_of,
+    read_scores,
     summary_rows,
 )
 from am.reporting.tables import Cell, Row, Table
@@ -29,19 +29,19 @@ from am.results import TESTS
 def quality(findings: Findings, work: Path) -> Chapter | None:
     """Quality metrics beside WER, and the utterances whose quality rose while their recognition fell."""
     head, rows = summary_rows(work)
-    scores = scores_of(work)
-    if not rows and not scores:
-        return None
+    scores = read_scores(work)
     blocks: list[Block] = []
     if scores:
         blocks.append(_beside_wer(findings, scores))
-    if chart := _against_errors(findings, scores):
-        blocks.append(chart)
+        if chart := _against_errors(findings, scores):
+            blocks.append(chart)
     if rows:
         body: list[Row] = [[_read_cell(text) for text in row] for row in rows]
-        blocks.append(Table.of("quality", head, body, "Summaries of enhance score"))
-    text = ("Measured against the clean originals. None of these predicts WER.",)
-    return Chapter(name="quality", title="Quality of the speech", text=text, blocks=tuple(blocks))
+        blocks.append(Table.of("quality", head, body, "Means by SNR, as enhance score gives them"))
+    text = ("Measured against the clean originals. Better here need not mean better recognised.",)
+    return Chapter(
+        name="quality", title="Quality of the speech", short="Quality", text=text, blocks=tuple(blocks)
+    ) if blocks else None  # fmt: skip
 
 
 def _read_cell(text: str) -> Cell:
@@ -51,19 +51,25 @@ def _read_cell(text: str) -> Cell:
         return Cell(text)
 
 
-def _beside_wer(findings: Findings, scores: dict[str, dict[str, dict[str, float]]]) -> Table:
-    metrics = columns_of(scores)
+def _beside_wer(findings: Findings, scores: Scores) -> Table:
     arrows = {True: "higher is better", False: "lower is better"}
     body: list[Row] = [
         [TESTS[test], cells.rate(findings.rate(findings.main, test)),
-         *(cells.number(mean(rows, metric.column), 3) for metric in metrics)]
-        for test, rows in scores.items()
+         *(_mean(means.get(metric.column)) for metric in scores.metrics)]
+        for test, means in scores.means.items()
     ]  # fmt: skip
-    head = ["condition", f"WER % ({findings.main.name})", *(f"{m.label}, {arrows[m.up]}" for m in metrics)]
+    head = ["condition", f"WER % ({findings.main.name})", *(f"{m.label}, {arrows[m.up]}" for m in scores.metrics)]
     return Table.of("quality_and_wer", head, body, "Mean quality beside WER")
 
 
-def _against_errors(findings: Findings, scores: dict[str, dict[str, dict[str, float]]]) -> Chart | None:
+def _mean(found: Mean | None) -> Cell:
+    if not found:
+        return cells.EMPTY
+    interval = f" [{found[1]:.2f}, {found[2]:.2f}]" if len(found) == 3 else ""
+    return Cell(f"{found[0]:.3f}{interval}", found)
+
+
+def _against_errors(findings: Findings, scores: Scores) -> Chart | None:
     pictures: list[str] = []
     captions: list[str] = []
     body: list[Row] = []
@@ -87,7 +93,7 @@ def _against_errors(findings: Findings, scores: dict[str, dict[str, dict[str, fl
             "not better, as many", "not better, more errors", "rank correlation"]  # fmt: skip
     return Chart(
         title=f"Change of quality against change of word errors, an utterance a point ({findings.main.name}; noisy -> "
-        "enhanced)",
+        "enhanced; equal changes are spread a little)",
         pictures=tuple(pictures), captions=tuple(captions), table=Table.of("quality_against_errors", head, body),
         more=(_points(columns),),
         legend=tuple((VERDICT_STYLES[name], text) for name, text in ERRORS.items()),
@@ -107,6 +113,7 @@ def _points(columns: dict[str, dict[str, Change]]) -> Table:
     return Table.of("quality_points", head, body, "The points")
 
 
+GOLDEN = 0.618034  # the fractions of its multiples fill a unit evenly
 ERRORS = {"lowered": "fewer errors", "unchanged": "as many", "raised": "more errors"}
 
 
@@ -119,16 +126,22 @@ def _quarters(metric: Metric, rows: Sequence[Change]) -> list[int]:
 
 
 def _cloud(metric: Metric, rows: Sequence[Change], label: str) -> str:
+    """The points; those of equal change in errors are spread over half a unit, so that they can be told apart."""
     series = []
+    spread = {row.utterance: (n * GOLDEN % 1 - 0.5) / 2 for n, row in enumerate(rows)}
     for name, sign in (("unchanged", 0), ("lowered", -1), ("raised", 1)):
         points = tuple(
-            Point(row.quality, row.errors, label=f"{row.utterance}: {row.quality:+.2f}, {row.errors:+d} errors")
+            Point(
+                row.quality,
+                row.errors + spread[row.utterance],
+                label=f"{row.utterance}: {row.quality:+.2f}, {row.errors:+d} errors",
+            )
             for row in rows
             if (row.errors > 0) - (row.errors < 0) == sign
         )
         series.append(Series(ERRORS[name], VERDICT_STYLES[name], points))
     x = rounded_out(min(0.0, *(row.quality for row in rows)), max(0.0, *(row.quality for row in rows)))
-    y = rounded_out(min(-1.0, *(row.errors for row in rows)), max(1.0, *(row.errors for row in rows)))
+    y = rounded_out(min(row.errors for row in rows) - 0.5, max(row.errors for row in rows) + 0.5)
     corner = ("right" if metric.up else "left", "better, more errors")
     return scatter(series, x=Axis(f"change of {metric.label}", limits=x), y=Axis("change of word errors", limits=y),
                    label=label, corner=corner)  # fmt: skip
