@@ -1,4 +1,4 @@
-"""python -m enhance VERB: mix, train, search, denoise, stream, score, statistics, import, models, pack-clean, ..."""
+"""python -m enhance VERB: mix, train, search, denoise, stream, score, compare, import, models, pack-clean, ..."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ app.command()(verbs_search.search)
 app.command()(verbs_data.denoise)
 app.command()(verbs_stream.stream)
 app.command()(verbs_data.score)
+app.command()(verbs_data.compare)
 app.command()(verbs_data.statistics)
+app.command()(verbs_judge.gate)
 app.command()(verbs_judge.profile)
 app.command()(verbs_models.models)
 app.command("pack-clean")(verbs_train.pack_clean)

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from enhance.losses.mel import LogMel
 from enhance.losses.waveform import clipped_si_sdr
+from enhance.metrics.perceptual import pesq_of, stoi_of
 from enhance.models import Generator
 from enhance.objectives import Objective
-from enhance.score import pesq_of, stoi_of
 from harness.errors import AudioError, TrainingError
 
 BATCH = 16  # pairs a forward pass

@@ -1,4 +1,4 @@
-"""The verbs that make and judge data: mix, denoise, score."""
+"""The verbs that make and judge data: mix, denoise, score, compare, statistics."""
 
 from __future__ import annotations
 
@@ -62,20 +62,67 @@ def denoise(
 
 
 def score(
-    reference: Annotated[Path, typer.Option(help="data directory of clean speech")],
-    estimate: Annotated[Path, typer.Option(help="data directory of noisy or enhanced speech, same utterance ids")],
-    out: Annotated[Path, typer.Option(help="directory for scores.csv and summary.csv")],
-    sample_rate: Annotated[int, typer.Option(help="Hz")] = 16000,
+    estimate: Annotated[Path, typer.Option(help="noisy or enhanced speech: data directory, audio directory, or list")],
+    out: Annotated[Path, typer.Option(help="directory for scores.csv, summary.csv, groups.csv, summary.json")],
+    reference: Annotated[
+        Path | None, typer.Option(help="clean speech under the same names, in any of these forms")
+    ] = None,
+    metrics: Annotated[str, typer.Option(help="comma-separated, or all; without: si_sdr,pesq,stoi,log_mel")] = "",
+    predictor: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE (.pt, .onnx) or NAME=module:function; may be given again")
+    ] = None,
+    sample_rate: Annotated[int, typer.Option(help="Hz at which everything is judged")] = 16000,
+    resample: Annotated[bool, typer.Option(help="convert recordings of another sample rate")] = False,
     max_failed: Annotated[float, typer.Option(help="share of utterances that may have no score")] = 0.05,
+    seed: Annotated[int, typer.Option(help="of the bootstrap")] = 0,
     jobs: Annotated[int | None, typer.Option(help="processes; all cores if not given")] = None,
 ) -> None:
-    """Score enhanced speech against clean speech: SI-SDR, PESQ, STOI, log-mel error; by SNR and for all."""
-    from enhance.score import METRICS, ScoreConfig, score_data_dirs
+    """Score enhanced speech: means and 95 % intervals over speakers; by SNR, noise, age, gender, and for all."""
+    from enhance.score import ScoreConfig, score_data_dirs
 
-    config = ScoreConfig(sample_rate=sample_rate, max_failed=max_failed)
+    try:
+        config = ScoreConfig(
+            metrics=tuple(name for name in metrics.split(",") if name), predictors=_named(predictor or []),
+            sample_rate=sample_rate, resample=resample, max_failed=max_failed, seed=seed,
+        )  # fmt: skip
+    except ValueError as error:
+        raise ConfigError("enhance score", str(error), mend="change the option") from error
     means = score_data_dirs(reference, estimate, out, config, jobs=jobs)
-    text = ", ".join(f"{metric} {means[metric]}" for metric in METRICS if means[metric] != "")
-    typer.echo(f"{means['utterances']} utterances: {text}; tables in {out}")
+    rest = {name: value for name, value in means.items() if name not in ("snr", "utterances", "failed")}
+    text = ", ".join(f"{metric} {value}" for metric, value in rest.items() if value != "")
+    failed = f", {means['failed']} without a score" if means["failed"] else ""
+    typer.echo(f"{means['utterances']} utterances{failed}: {text}; tables in {out}")
+
+
+def compare(
+    systems: Annotated[list[str] | None, typer.Option(help="NAME=scores.csv of each system")] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="[NAME=scores.csv]...", help="further systems")] = None,
+    metrics: Annotated[str, typer.Option(help="comma-separated; without: all that the systems share")] = "",
+    out: Annotated[Path | None, typer.Option(help="directory for compare.csv and compare.json")] = None,
+    seed: Annotated[int, typer.Option(help="of the bootstrap")] = 0,
+) -> None:
+    """Compare systems on the same utterances: each difference with its interval and its significance."""
+    from enhance.compare import compare_systems, comparison_text, write_comparison
+
+    tables = {name: Path(path) for name, path in _named([*(systems or []), *(more or [])]).items()}
+    found = compare_systems(tables, [name for name in metrics.split(",") if name], seed=seed)
+    typer.echo(comparison_text(found))
+    if out is not None:
+        write_comparison(found, out)
+        typer.echo(f"tables in {out}")
+
+
+def _named(words: list[str]) -> dict[str, str]:
+    """{NAME: VALUE} of words NAME=VALUE."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (name and equals and value):
+            raise ConfigError(word, "expected NAME=VALUE", mend="for example: noisy=exp/score/noisy/scores.csv")
+        if name in found:
+            raise ConfigError(word, f"the name {name!r} comes twice", mend="give each its own name")
+        found[name] = value
+    return found
 
 
 def statistics(

@@ -1,4 +1,4 @@
-"""Every measure of enhanced speech, in one table: what it is computed from, which way is better, its unit, what it needs.
+"""Every measure of enhanced speech, in one table: what it is computed from, which way is better, unit, packages.
 
 `measure` computes any of them for one utterance; what several need (PESQ for the composites, a net's scores) is
 computed once.  docs/metrics.md has each definition with the check that it passed.

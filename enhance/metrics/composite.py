@@ -144,7 +144,7 @@ def _residual(taps: Frames, correlation: Frames) -> Frames:
     """Energy a' R a that the filters leave of sounds with this autocorrelation: [frames]."""
     order = taps.shape[1] - 1
     own = _autocorrelation(taps, order)
-    return own[:, 0] * correlation[:, 0] + 2 * np.einsum("fk,fk->f", own[:, 1:], correlation[:, 1:])
+    return np.asarray(own[:, 0] * correlation[:, 0] + 2 * np.einsum("fk,fk->f", own[:, 1:], correlation[:, 1:]))
 
 
 # ---- weighted spectral slope
@@ -161,7 +161,7 @@ def _critical_bands(sample_rate: int, size: int) -> Frames:
     widths = np.array(BANDWIDTHS) / (sample_rate / 2) * half
     place = (np.arange(half)[:, None] - centres) / widths
     weights = np.exp(-11 * place**2 + np.log(BANDWIDTHS[0]) - np.log(BANDWIDTHS))
-    return np.where(weights > FILTER_FLOOR, weights, 0.0)
+    return np.asarray(np.where(weights > FILTER_FLOOR, weights, 0.0))
 
 
 def _band_energies(frames: Frames, bands: Frames) -> Frames:
@@ -174,7 +174,7 @@ def _slope_distance(clean: Frames, estimate: Frames) -> Frames:
     """Of energies [frames, bands]: [frames]."""
     weights = (_slope_weights(clean) + _slope_weights(estimate)) / 2
     change = (np.diff(clean) - np.diff(estimate)) ** 2
-    return (weights * change).sum(1) / weights.sum(1)
+    return np.asarray((weights * change).sum(1) / weights.sum(1))
 
 
 def _slope_weights(energies: Frames) -> Frames:
@@ -182,7 +182,7 @@ def _slope_weights(energies: Frames) -> Frames:
     below = energies[:, :-1]
     nearest = np.take_along_axis(energies, _nearest_peaks(np.diff(energies)), axis=1)
     top = energies.max(1, keepdims=True)
-    return K_MAX / (K_MAX + top - below) * K_LOC / (K_LOC + nearest - below)
+    return np.asarray(K_MAX / (K_MAX + top - below) * K_LOC / (K_LOC + nearest - below))
 
 
 def _nearest_peaks(slopes: Frames) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""DNSMOS: opinion scores of speech (SIG), background (BAK) and the whole (OVRL, P.808) by Microsoft's nets, no reference.
+"""DNSMOS: opinion scores of speech (SIG), background (BAK) and the whole (OVRL, P.808), by Microsoft's nets.
 
 Papers: Reddy et al. 2021, arXiv:2010.15258 (P.808); 2022, arXiv:2110.01763 (P.835).  The nets are the ONNX files inside
 the wheel of the package speechmos 0.0.1.1 (MIT); its code is not imported, for it needs librosa.  As there: 16 kHz, the
@@ -113,4 +113,4 @@ def _mel_bands() -> np.ndarray:
     bins = np.arange(SIZE // 2 + 1)[:, None] * RATE / SIZE
     widths = np.diff(corners)
     rise, fall = (bins - corners[:-2]) / widths[:-1], (corners[2:] - bins) / widths[1:]
-    return np.maximum(0, np.minimum(rise, fall)) * 2 / (corners[2:] - corners[:-2])
+    return np.asarray(np.maximum(0, np.minimum(rise, fall)) * 2 / (corners[2:] - corners[:-2]))

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from enhance.critics.grading import GradingCritic, GradingCriticConfig
 from enhance.losses.stft import compressed_distance
+from enhance.metrics.perceptual import pesq_installed, pesq_of, stoi_of
 from enhance.objectives.objective import Objective
-from enhance.score import pesq_installed, pesq_of, stoi_of
 from harness.errors import AudioError, ConfigError
 
 SILENCE = 1e-5  # root mean square below which a row is not amplified any further

@@ -233,7 +233,7 @@ def test_the_best_few_are_kept_and_ranked(tmp_path, train_sounds, tiny_run, monk
 
 
 def test_measures_are_those_of_the_scoring(tmp_path, train_sounds, tiny_run):
-    from enhance.score import pesq_of, stoi_of
+    from enhance.metrics.perceptual import pesq_of, stoi_of
 
     settings = load_settings(None, [*tiny_run, "pairs.seconds=1.0", "train.measures=[loss, pesq, stoi]"])
     trainer = Trainer(settings, *train_sounds, tmp_path / "run")
