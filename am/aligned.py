@@ -6,11 +6,12 @@ reference, hypothesis.  The last two hold as many words each, *** for a missing 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from am.wer import GAP
+from am.bootstrap import Errors
+from am.wer import GAP, count_pairs
 from harness.atomic import write_whole
 from harness.errors import DataDirError
 from kaldi_bridge.groups import DIMENSIONS
@@ -26,6 +27,11 @@ class Aligned:
     pairs: Mapping[str, Pairs]
     speakers: Mapping[str, str]
     groups: Mapping[str, Mapping[str, str]]  # {dimension: {utterance: group}}
+
+    def errors(self, utterances: Iterable[str] | None = None) -> Errors:
+        """Words and errors of all utterances, or of some."""
+        counts = {utt: count_pairs(self.pairs[utt]) for utt in (self.pairs if utterances is None else utterances)}
+        return Errors.of({utt: (self.speakers[utt], one.words, one.errors) for utt, one in counts.items()})
 
 
 def write_aligned(path: Path, aligned: Aligned) -> None:

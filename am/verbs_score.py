@@ -1,9 +1,9 @@
-"""The verbs that judge: score, compare."""
+"""The verbs that judge decode directories: score, compare."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -52,25 +52,21 @@ def score(
 
 
 def compare(
-    first: Annotated[Path, typer.Option("--first", help="scored decode directory (per_utt.tsv)")],
-    second: Annotated[Path, typer.Option("--second", help="the other, scored on the same utterances")],
-    by: Annotated[str, typer.Option("--by", help="what the bootstrap draws: speaker or utterance")] = "speaker",
+    first: Annotated[Path, typer.Option("--a", help="scored decode directory (aligned.tsv)")],
+    second: Annotated[Path, typer.Option("--b", help="the other, scored on the same utterances")],
+    by: Annotated[str, typer.Option("--by", help="and within groups: of snr,noise,age,gender,grade,speaker")] = "",
+    draw: Annotated[Literal["speaker", "utterance"], typer.Option("--draw", help="by the bootstrap")] = "speaker",
+    replicas: Annotated[int, typer.Option("--replicas", min=100, help="of the bootstraps")] = 10_000,
     seed: Annotated[int, typer.Option("--seed")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="folder for compare.csv and compare.json")] = None,
 ) -> None:
-    """Difference of two systems on the same utterances, with its interval and p-value."""
-    from typing import Literal, cast
+    """Two systems on the same utterances: difference in WER, its interval, and three tests whether it is chance."""
+    from am.compare import compare_dirs, lines, write_comparisons
 
-    from am.bootstrap import difference
-    from am.score import read_errors
-    from harness.errors import ConfigError
-
-    if by not in ("speaker", "utterance"):
-        raise ConfigError("--by", f"must be speaker or utterance, got {by!r}", mend="leave it away to draw speakers")
-    one, other = read_errors(first), read_errors(second)
-    result = difference(one, other, by=cast(Literal["speaker", "utterance"], by), seed=seed)
-    relative = 100.0 * result.value / one.percent if one.percent else 0.0
-    typer.echo(f"first {one.percent:.2f} %  second {other.percent:.2f} %")
-    typer.echo(
-        f"difference {result.value:+.2f} ({relative:+.1f} % relative), 95 % interval {result.low:+.2f} to "
-        f"{result.high:+.2f} over {result.blocks} {by}s, p = {result.p_value:.4f}"
-    )
+    dimensions = [name for name in by.split(",") if name]
+    found = compare_dirs(first, second, by=dimensions, draw=draw, replicas=replicas, seed=seed)
+    for line in lines(found, draw):
+        typer.echo(line)
+    if out is not None:
+        request = {"a": str(first), "b": str(second), "draw": draw, "replicas": replicas, "seed": seed}
+        write_comparisons(out, found, request)
