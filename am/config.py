@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from am.inputs import InputConfig
@@ -66,4 +66,4 @@ class AcousticConfig(HybridConfig):
     @property
     def hybrid(self) -> HybridConfig:
         """The model's part."""
-        return HybridConfig(model=self.model, ligru=self.ligru, lstm=self.lstm, gru=self.gru, mlp=self.mlp)
+        return HybridConfig(**{part.name: getattr(self, part.name) for part in fields(HybridConfig)})

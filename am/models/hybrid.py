@@ -18,11 +18,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from am.models import MODELS
+from am.models.cnn import CNNConfig
 from am.models.gru import GRUConfig
 from am.models.ligru import LiGRUConfig
 from am.models.lstm import LSTMConfig
 from am.models.mlp import MLPConfig
+from am.models.normed_recurrent import NormedRecurrentConfig
 from am.models.packing import Packing
+from am.models.sincnet import SincNetConfig
+from am.models.sru import SRUConfig
 from harness.checkpoint import load_checkpoint, load_weights
 from harness.config import from_plain, to_plain
 from harness.errors import CheckpointError
@@ -34,11 +38,19 @@ CHECKPOINT_KIND = "am"
 class HybridConfig:
     """Which trunk, and the settings of that trunk; a section of another trunk must be left out."""
 
-    model: Literal["ligru", "lstm", "gru", "mlp"] = "ligru"
+    model: Literal[
+        "ligru", "lstm", "gru", "normed_lstm", "normed_gru", "minimal_gru", "sru", "mlp", "cnn", "sincnet"
+    ] = "ligru"
     ligru: LiGRUConfig = field(default_factory=LiGRUConfig)
     lstm: LSTMConfig = field(default_factory=LSTMConfig)
     gru: GRUConfig = field(default_factory=GRUConfig)
+    normed_lstm: NormedRecurrentConfig = field(default_factory=NormedRecurrentConfig)
+    normed_gru: NormedRecurrentConfig = field(default_factory=NormedRecurrentConfig)
+    minimal_gru: NormedRecurrentConfig = field(default_factory=NormedRecurrentConfig)
+    sru: SRUConfig = field(default_factory=SRUConfig)
     mlp: MLPConfig = field(default_factory=MLPConfig)
+    cnn: CNNConfig = field(default_factory=CNNConfig)
+    sincnet: SincNetConfig = field(default_factory=SincNetConfig)
 
     def __post_init__(self) -> None:
         for name, (config_class, _) in MODELS.items():

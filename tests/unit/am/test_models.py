@@ -23,9 +23,13 @@ from harness.errors import CheckpointError, ConfigError
 CONFIGS = sorted((Path(__file__).resolve().parents[3] / "cfg" / "am").glob("*.yaml"))
 
 
+SHORT = {"filters": (4, 3), "widths": (5, 3), "pools": (2, 1), "conv_dropout": 0.0, "context": 2}
+SMALL = {"sru": {"input_dropout": 0.0, "projection": 5}, "cnn": SHORT, "sincnet": SHORT}
+
+
 def small(name: str) -> HybridConfig:
     config_class, _ = MODELS[name]
-    return HybridConfig(model=name, **{name: config_class(layers=2, units=12, dropout=0.0)})
+    return HybridConfig(model=name, **{name: config_class(layers=2, units=12, dropout=0.0, **SMALL.get(name, {}))})
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -116,8 +120,9 @@ def test_log_likelihoods_are_posteriors_over_priors():
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_shipped_config_loads_and_builds(path):
     config = load_config(AcousticConfig, path)
+    samples_or_features = 400 if config.model == "sincnet" else 40
     with torch.device("meta"):
-        model = HybridModel(config.hybrid, 40, 100, 40)
+        model = HybridModel(config.hybrid, samples_or_features, 100, 40)
     assert sum(parameter.numel() for parameter in model.parameters()) > 10_000
     assert path.stem.startswith(config.model)
 
@@ -141,6 +146,18 @@ def test_a_section_of_another_model_is_refused(tmp_path):
         ("lstm", "dropout", -0.1),
         ("gru", "layers", 0),
         ("mlp", "context", -1),
+        ("minimal_gru", "layers", 0),
+        ("normed_gru", "dropout", 1.0),
+        ("normed_lstm", "norm_momentum", 0.0),
+        ("sru", "projection", -1),
+        ("sru", "input_dropout", 1.0),
+        ("cnn", "context", -1),
+        ("cnn", "filters", (80, 60)),
+        ("cnn", "pools", (3, 0, 1)),
+        ("cnn", "conv_dropout", 1.0),
+        ("sincnet", "widths", (128, 5, 5, 3)),
+        ("sincnet", "min_band", 0.0),
+        ("sincnet", "sample_rate", 250),
     ],
 )
 def test_impossible_settings_are_refused_at_birth(name, key, value):
