@@ -1,13 +1,66 @@
-"""The verbs that judge an enhancer: profile."""
+"""The verbs that judge an enhancer: gate (does it harm?), profile (what does it cost?)."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from harness.errors import ConfigError
+
+
+def gate(
+    out: Annotated[Path, typer.Option(help="JSON file for the verdict")],
+    reference: Annotated[Path | None, typer.Option(help="clean speech: data directory, folder or list")] = None,
+    estimate: Annotated[Path | None, typer.Option(help="the same through the enhancer")] = None,
+    scores: Annotated[Path | None, typer.Option(help="what 'score' wrote of the two: its folder")] = None,
+    before: Annotated[Path | None, typer.Option(help="scored decoding (per_utt.tsv) of the clean speech")] = None,
+    after: Annotated[Path | None, typer.Option(help="scored decoding of the same through the enhancer")] = None,
+    limits: Annotated[Path | None, typer.Option(help="YAML of limits, such as cfg/gate.yaml")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="one limit, such as max_wer_rise=0.5")] = None,
+    warn: Annotated[bool, typer.Option("--warn", help="exit with 0 even where a limit is broken")] = False,
+    jobs: Annotated[int | None, typer.Option(help="processes; all cores if not given")] = None,
+) -> None:
+    """Judge what an enhancer did to clean speech, in sound, in word errors, or both; exit with 1 where it did harm."""
+    from enhance.gate import GateLimits, sound_checks, wer_check
+    from harness.config import load_config
+
+    stated = load_config(GateLimits, limits, set_ or [])
+    checks: list[Any] = []
+    of: dict[str, str] = {}
+    if reference is not None and estimate is not None and scores is not None:
+        checks += sound_checks(reference, estimate, scores, stated, jobs=jobs)
+        of |= {"reference": str(reference), "estimate": str(estimate)}
+    elif (reference, estimate, scores) != (None, None, None):
+        raise ConfigError("enhance gate", "needs --reference, --estimate and --scores together", mend="give all three")
+    if before is not None and after is not None:
+        checks.append(wer_check(before, after, stated))
+        of |= {"before": str(before), "after": str(after)}
+    elif (before, after) != (None, None):
+        raise ConfigError("enhance gate", "needs --before and --after together", mend="give both decodings")
+    if not checks:
+        mend = "give --reference, --estimate and --scores, or --before and --after, or all"
+        raise ConfigError("enhance gate", "there is nothing to judge", mend=mend)
+    give_verdict(checks, of, stated, out, warn=warn)
+
+
+def give_verdict(checks: list[Any], of: dict[str, str], limits: Any, out: Path, *, warn: bool = False) -> None:
+    """Write the verdict and say it.  Raises GateError where a limit was broken, unless that is to be a warning."""
+    from enhance.verdict import GateError, Verdict
+    from harness.config import to_plain
+    from harness.log import get_logger
+
+    verdict = Verdict(of=of, limits=to_plain(limits), checks=tuple(checks))
+    verdict.write(out)
+    for check in verdict.checks:
+        typer.echo(check.line())
+    try:
+        verdict.demand(out)
+    except GateError as error:
+        if not warn:
+            raise
+        get_logger("enhance").warning("the gate would stop here: %s", error.problem)
 
 
 def profile(
