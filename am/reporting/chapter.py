@@ -54,4 +54,5 @@ class Chapter:
     short: str  # its name in the list of chapters
     text: tuple[str, ...] = ()
     points: tuple[str, ...] = ()  # a list below the text
+    twin_points: tuple[str, ...] = ()  # more of it in Markdown; a chart shows it on the page
     blocks: tuple[Block, ...] = ()

@@ -123,11 +123,10 @@ def made_by(work: Path, command: str) -> Chapter:
     stages = read_stages(work / "exp")
     points = [f"commit {commit()}", f"{machine()}"]
     points.append("versions: " + ", ".join(f"{name} {number}" for name, number in versions().items()))
-    points += [f"stage{stage.number} ({stage.title}): {stage.seconds:.0f} s" for stage in stages]
+    listed = [f"stage{stage.number} ({stage.title}): {stage.seconds:.0f} s" for stage in stages]
     blocks: list[Block] = []
     if stages:
         total = sum(stage.seconds for stage in stages)
-        points.append(f"all stages: {duration(total)}")
         names = [(f"{stage.number} {stage.title}", stage.seconds, duration(stage.seconds)) for stage in stages]
         body: list[Row] = [
             [Cell(str(stage.number), (float(stage.number),)), stage.title,
@@ -142,4 +141,11 @@ def made_by(work: Path, command: str) -> Chapter:
     if command:
         blocks.append(Listing(title="Command", text=command))
     blocks += [Listing(title=name, text=text) for name, text in read_settings(work)]
-    return Chapter(name="made", title="Made by", short="Made by", points=tuple(points), blocks=tuple(blocks))
+    return Chapter(
+        name="made",
+        title="Made by",
+        short="Made by",
+        points=tuple(points),
+        twin_points=tuple(listed),
+        blocks=tuple(blocks),
+    )

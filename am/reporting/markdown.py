@@ -18,7 +18,7 @@ def markdown(title: str, headlines: Sequence[Headline], notes: Sequence[str], ch
     parts += [note.strip() for note in notes]
     for chapter in chapters:
         parts += [f"## {chapter.title}", *chapter.text]
-        parts += ["\n".join(f"- {point}" for point in chapter.points)] if chapter.points else []
+        parts.append("\n".join(f"- {point}" for point in chapter.points + chapter.twin_points))
         for block in chapter.blocks:
             if isinstance(block, Table):
                 parts.append(block.markdown())

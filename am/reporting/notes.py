@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 from html import escape
 
-HEADING_SHIFT = 1  # a note's ## becomes h3: it stands below the page's title
-
 
 def notes_html(text: str) -> str:
     """HTML of a note; whatever HTML it holds is shown, not obeyed."""
@@ -58,7 +56,7 @@ def _block(lines: list[str]) -> str:
     match _kind(lines[0]):
         case "heading":
             marks, _, words = lines[0].partition(" ")
-            level = min(len(marks) + HEADING_SHIFT, 6)
+            level = min(max(len(marks), 2), 6)  # h1 is the title of the page
             return f"<h{level}>{_inline(words)}</h{level}>"
         case "list":
             items = re.split(r"\n[-*] ", "\n" + "\n".join(lines))[1:]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 
 from am.reporting.canvas import Canvas, Scale, Style, rounded_out, ticks
 
@@ -166,7 +167,9 @@ def _bars(rows: Sequence[tuple[str, float, str]], label: str, width: float) -> s
     scale = Scale(0, max(value for _, value, _ in rows) or 1.0, left, width - 96)
     for n, (name, value, text) in enumerate(rows):
         top = n * step + (5 if wide else 20)
-        canvas.text(0 if wide else left, top + 13 if wide else top - 4, name, "rowlabel")
+        canvas.text(
+            0 if wide else left, top + 13 if wide else top - 4, shorten(name, 58, placeholder=" ..."), "rowlabel"
+        )
         canvas.rect(left, top, max(scale(value) - left, 1), 16, "bar")
         canvas.text(scale(value) + 6, top + 13, text, "value")
     return canvas.svg("wide" if wide else "narrow")

@@ -206,3 +206,12 @@ score_model() { # TRAINING NAME: weight and penalty from dev, errors on test
     done
   done
 }
+
+write_report() { # TITLE [NOTES]: RESULTS.md and the page
+  python -m am report --work "$work" --out "$work/RESULTS.md" --html "$work/report.html" --title "$1" \
+    --command "$stages_command ${stages_given[*]}" ${2:+--note "$2"}
+}
+
+say_where() { # after stages_end: the last line of the recipe
+  $stages_list || [ ! -f "$work/report.html" ] || echo "report: $work/report.html, and $work/RESULTS.md"
+}

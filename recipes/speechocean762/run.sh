@@ -103,9 +103,10 @@ if stage 8 "decode every model on every test condition" "${model_in[@]}" "${deco
   for name in "${models[@]}"; do decode_am "${name%/*}" "${name#*/}"; done
 fi
 
-if stage 9 "score and report" "${decoded_in[@]}" --in "$recipe_dir/NOTES.md" --out "$work/RESULTS.md"; then
+if stage 9 "score and report" "${decoded_in[@]}" --in "$recipe_dir/NOTES.md" --out "$work/RESULTS.md" --out "$work/report.html"; then
   for training in $trainings; do score_model "$training" tri3b; done
   for name in "${models[@]}"; do score_model "${name%/*}" "${name#*/}"; done
-  python -m am report --work "$work" --out "$work/RESULTS.md" --title "speechocean762: children, with and without enhancement" --note "$recipe_dir/NOTES.md"
+  write_report "speechocean762: children, with and without enhancement" "$recipe_dir/NOTES.md"
 fi
 stages_end
+say_where

@@ -78,10 +78,11 @@ if stage 8 "decode every model on every test condition" --in "$exp/clean/ligru/b
 fi
 
 if stage 9 "score and report" --in "$exp/clean/ligru/decode_clean_open/lat.1.gz" \
-  --in "$exp/multi/ligru/decode_clean_enhanced_open/lat.1.gz" --out "$work/RESULTS.md"; then
+  --in "$exp/multi/ligru/decode_clean_enhanced_open/lat.1.gz" --out "$work/RESULTS.md" --out "$work/report.html"; then
   for training in $trainings; do
     for model in tri3b ligru; do score_model "$training" "$model"; done
   done
-  python -m am report --work "$work" --out "$work/RESULTS.md" --title "Toy recipe: synthetic children"
+  write_report "Toy recipe: synthetic children"
 fi
 stages_end
+say_where
