@@ -43,15 +43,18 @@ class Comparison:
 
     def row(self) -> dict[str, Any]:
         """The figures by name, as in compare.csv and compare.json; None where there is no figure."""
-        first, second, change = self.first, self.second, self.change
+        first, second = self.first, self.second
+        low, high, p_value = (
+            (self.change.low, self.change.high, self.change.p_value) if self.change else (None, None, None)
+        )
         return {
             "dimension": self.dimension, "group": self.group, "utterances": len(first.utterances),
             "speakers": len(set(first.speakers)), "words": int(first.words.sum()),
             "errors_a": int(first.errors.sum()), "errors_b": int(second.errors.sum()),
             "wer_a": round(first.percent, 4), "wer_b": round(second.percent, 4),
             "difference": round(second.percent - first.percent, 4), "relative": _rounded(relative(first, second), 4),
-            "low": _rounded(change and change.low, 4), "high": _rounded(change and change.high, 4),
-            "p_bootstrap": _rounded(change and change.p_value, 6), "segments": self.pairs.segments,
+            "low": _rounded(low, 4), "high": _rounded(high, 4), "p_bootstrap": _rounded(p_value, 6),
+            "segments": self.pairs.segments,
             "z_matched_pairs": _rounded(self.pairs.statistic, 6), "p_matched_pairs": _rounded(self.pairs.p_value, 6),
             "improvement_bootci": round(self.improvement, 6),
         }  # fmt: skip

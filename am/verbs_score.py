@@ -1,4 +1,4 @@
-"""The verbs that judge decode directories: score, compare."""
+"""The verbs that judge decode directories: score, compare, confidence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WordsOption = Annotated[Path, typer.Option("--graph", help="graph or lang direct
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the room's app."""
-    for verb in (score, compare):
+    for verb in (score, compare, confidence):
         app.command()(verb)
 
 
@@ -70,3 +70,25 @@ def compare(
     if out is not None:
         request = {"a": str(first), "b": str(second), "draw": draw, "replicas": replicas, "seed": seed}
         write_comparisons(out, found, request)
+
+
+def confidence(
+    decode: Annotated[Path, typer.Option("--decode", help="scored decode directory with lat.N.gz and score.json")],
+    data: Annotated[Path, typer.Option("--data", help="data directory that was decoded (text)")],
+    graph: WordsOption,
+    config: Annotated[Path | None, typer.Option("--config", help="YAML of the table")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE over the config, as bins=20")] = None,
+) -> None:
+    """Are the word confidences of the lattices true?  Prints a table; writes confidence.json, confidences.tsv."""
+    from am.confidence import ConfidenceConfig, judge_confidences, summary, write_confidences
+    from harness.config import load_config
+
+    words = judge_confidences(decode, data, graph)
+    content = summary(words, load_config(ConfidenceConfig, config, set_ or ()))
+    write_confidences(decode, words, content)
+    typer.echo("confidence    words  right %")
+    for row in content["bins"]:
+        right = f"{100 * row['correct'] / row['words']:7.1f}" if row["words"] else ""
+        typer.echo(f"{row['low']:.2f} - {row['high']:.2f} {row['words']:7d}  {right}".rstrip())
+    shown = ["none" if content[key] is None else f"{content[key]:.4f}" for key in ("nce", "calibration_error")]
+    typer.echo(f"{content['correct']} of {content['words']} words right; NCE {shown[0]}, calibration error {shown[1]}")
