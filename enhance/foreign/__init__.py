@@ -19,13 +19,13 @@ from enhance.foreign import (
     segan_tf,
 )
 from enhance.foreign.layout import Foreign
-from enhance.foreign.safe_pickle import read_pickle
 from enhance.models import MODELS
 from enhance.settings import chosen
 from enhance.weights import save_generator
 from harness.checkpoint import load_weights, save_checkpoint
 from harness.config import to_plain
 from harness.errors import ConfigError
+from harness.safe_pickle import read_pickle
 
 Reader = Callable[[Any, dict[str, Any], Path], Foreign]
 

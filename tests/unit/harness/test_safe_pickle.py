@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from enhance.foreign.safe_pickle import Reference, read_pickle
 from harness.errors import CheckpointError
+from harness.safe_pickle import Reference, read_pickle
 
 
 class Trap:
