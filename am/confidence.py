@@ -95,7 +95,7 @@ def _setting(path: Path) -> tuple[float, float]:
 
 
 def normalised_cross_entropy(words: Sequence[Word]) -> float | None:
-    """NCE = (H + sum log2 (p of a right word, 1 - p of a wrong one)) / H; None where all or no words are right (H = 0)."""
+    """NCE = (H + sum log2 (p of a right word, 1 - p of a wrong one)) / H; None where H = 0: all or no words right."""
     right = sum(word.correct for word in words)
     wrong = len(words) - right
     if not right or not wrong:

@@ -3,6 +3,7 @@
 Who: 250 Mandarin-native speakers reading English sentences, half of them children; 16 kHz, mono, 20 utterances each.
 Kept: speakers up to --max-age (15).  Split: the corpus's own test part stays untouched; dev is every seventh speaker of
 the train part, in order of age and then of a hash of the name.  Lexicon: the corpus's own, stress marks taken off.
+utt2grade: the experts' score of the whole sentence, 0 to 10 (resource/scores.json, where the copy has it).
 
 usage: python recipes/speechocean762/prepare.py --source CORPUS --out DATA
 writes DATA/{train,dev,test} and DATA/local/lexicon.txt
@@ -10,6 +11,7 @@ writes DATA/{train,dev,test} and DATA/local/lexicon.txt
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -41,7 +43,8 @@ def prepare(
     """Write train, dev and test with ages and genders, and the raw lexicon."""
     _check_layout(source)
     log = get_logger("speechocean762")
-    parts = {part: _read_part(source, part, max_age) for part in PARTS}
+    grades = _read_grades(source / "resource" / "scores.json")
+    parts = {part: _read_part(source, part, max_age, grades) for part in PARTS}
     ages = parts["train"].spk2age or {}
     dev = held_out_speakers(ages, DEV_EVERY)
     kept = sorted(set(parts["train"].speakers) - set(dev))
@@ -66,7 +69,22 @@ def _check_layout(source: Path) -> None:
             raise DataDirError(source / name, "is missing from the corpus", mend=MEND)
 
 
-def _read_part(source: Path, part: str, max_age: int) -> DataDir:
+def _read_grades(path: Path) -> dict[str, str]:
+    """{utterance: the score of the sentence}; empty where the copy of the corpus has no scores."""
+    if not path.is_file():
+        get_logger("speechocean762").info("%s: not there; no grades of reading", path)
+        return {}
+    try:
+        scores = {utterance: float(entry["total"]) for utterance, entry in json.loads(path.read_bytes()).items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataDirError(path, f"is no table of sentence scores ({error!r})", mend=MEND) from error
+    for utterance, score in scores.items():
+        if not 0 <= score <= 10:
+            raise DataDirError(path, f"{utterance}: a score of {score:g} is not between 0 and 10", mend=MEND)
+    return {utterance: f"{score:g}" for utterance, score in scores.items()}
+
+
+def _read_part(source: Path, part: str, max_age: int, grades: Mapping[str, str]) -> DataDir:
     """The children of one official part; recordings become absolute paths and must exist."""
     tables = {name: read_text_table(source / part / name) for name in TABLES}
     _check_keys(source / part, tables)
@@ -92,6 +110,7 @@ def _read_part(source: Path, part: str, max_age: int) -> DataDir:
         utt2spk=_only(tables["utt2spk"], utterances),
         spk2age=_only(tables["spk2age"], speakers),
         spk2gender=_only(tables["spk2gender"], speakers),
+        utt2grade=_only(grades, utterances) or None,
     )
 
 

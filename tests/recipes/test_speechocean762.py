@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -130,3 +131,24 @@ def test_a_speaker_in_both_parts_is_refused(corpus: Path) -> None:
 
 def test_a_corpus_without_children_is_refused(corpus: Path) -> None:
     assert "has no speaker up to 5 years" in refusal(corpus, "--max-age", "5")
+
+
+def test_scores_of_the_sentences_become_grades_of_the_children_s_readings(corpus: Path) -> None:
+    scores = {f"{1000 + n}{end}": {"accuracy": 3, "total": 2 * n + 0.5} for n in range(4) for end in ("0011", "0035")}
+    (corpus / "resource/scores.json").write_text(json.dumps(scores))
+    assert prepare(corpus).returncode == 0
+    test = DataDir.read(corpus.parent / "data/test")
+    assert test.tables["utt2grade"] == {f"{1000 + n}{end}": f"{2 * n}.5" for n in range(3) for end in ("0011", "0035")}
+    assert "utt2grade" not in DataDir.read(corpus.parent / "data/train").tables
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ({"total": 11}, "10000011: a score of 11 is not between 0 and 10"),
+        ({"accuracy": 3}, "is no table of sentence scores"),
+    ],
+)
+def test_broken_scores_are_refused(corpus: Path, entry: dict[str, int], problem: str) -> None:
+    (corpus / "resource/scores.json").write_text(json.dumps({"10000011": entry}))
+    assert problem in refusal(corpus)
