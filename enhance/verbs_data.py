@@ -73,17 +73,23 @@ def score(
     ] = None,
     sample_rate: Annotated[int, typer.Option(help="Hz at which everything is judged")] = 16000,
     resample: Annotated[bool, typer.Option(help="convert recordings of another sample rate")] = False,
-    max_failed: Annotated[float, typer.Option(help="share of utterances that may have no score")] = 0.05,
+    max_failed: Annotated[
+        float, typer.Option(help="share of utterances that may have no score (with --gate, its limits say)")
+    ] = 0.05,
     seed: Annotated[int, typer.Option(help="of the bootstrap")] = 0,
+    gate: Annotated[bool, typer.Option("--gate", help="exit with 1 where clean speech was harmed")] = False,
+    limits: Annotated[Path | None, typer.Option(help="YAML of the gate's limits, such as cfg/gate.yaml")] = None,
     jobs: Annotated[int | None, typer.Option(help="processes; all cores if not given")] = None,
 ) -> None:
     """Score enhanced speech: means and 95 % intervals over speakers; by SNR, noise, age, gender, and for all."""
     from enhance.score import ScoreConfig, score_data_dirs
+    from enhance.verbs_judge import judge_scored, limits_of
 
+    stated = limits_of(gate, limits, reference)
     try:
         config = ScoreConfig(
             metrics=tuple(name for name in metrics.split(",") if name), predictors=_named(predictor or []),
-            sample_rate=sample_rate, resample=resample, max_failed=max_failed, seed=seed,
+            sample_rate=sample_rate, resample=resample, max_failed=1.0 if gate else max_failed, seed=seed,
         )  # fmt: skip
     except ValueError as error:
         raise ConfigError("enhance score", str(error), mend="change the option") from error
@@ -92,6 +98,8 @@ def score(
     text = ", ".join(f"{metric} {value}" for metric, value in rest.items() if value != "")
     failed = f", {means['failed']} without a score" if means["failed"] else ""
     typer.echo(f"{means['utterances']} utterances{failed}: {text}; tables in {out}")
+    if stated is not None and reference is not None:
+        judge_scored(reference, estimate, out, stated, jobs)
 
 
 def compare(

@@ -45,6 +45,27 @@ def gate(
     give_verdict(checks, of, stated, out, warn=warn)
 
 
+def limits_of(gate: bool, limits: Path | None, reference: Path | None) -> Any:
+    """The limits of `score --gate`, None without it.  Raises ConfigError: a bad file, or one that nobody reads."""
+    from enhance.gate import GateLimits
+    from harness.config import load_config
+
+    if not gate and limits is not None:
+        raise ConfigError("--limits", "are those of the gate, which is not asked for", mend="add --gate")
+    if gate and reference is None:
+        raise ConfigError("--gate", "compares with clean speech, and there is none", mend="give --reference")
+    return load_config(GateLimits, limits) if gate else None
+
+
+def judge_scored(reference: Path, estimate: Path, scored: Path, limits: Any, jobs: int | None) -> None:
+    """The gate of what was just scored into the directory `scored`; its verdict goes there too."""
+    from enhance.gate import sound_checks
+
+    checks = sound_checks(reference, estimate, scored, limits, jobs=jobs)
+    of = {"reference": str(reference), "estimate": str(estimate)}
+    give_verdict(checks, of, limits, scored / "gate.json")
+
+
 def give_verdict(checks: list[Any], of: dict[str, str], limits: Any, out: Path, *, warn: bool = False) -> None:
     """Write the verdict and say it.  Raises GateError where a limit was broken, unless that is to be a warning."""
     from enhance.verdict import GateError, Verdict

@@ -253,3 +253,53 @@ def test_the_verb_refuses_half_of_what_it_needs(tmp_path, options, problem):
     assert said.exit_code == 1
     assert problem in str(said.exception)
     assert not (tmp_path / "gate.json").exists()
+
+
+def test_scoring_with_the_gate_lets_a_copy_pass_and_stops_at_harm(clean_dir, tmp_path):
+    pytest.importorskip("pesq", reason="PESQ is not installed")
+    from enhance.__main__ import app
+
+    def score(estimate, *options):
+        call = ["score", "--reference", str(clean_dir), "--estimate", str(estimate), "--out", str(tmp_path / "scores")]
+        said = CliRunner().invoke(app, [*call, "--metrics", "si_sdr,pesq", "--jobs", "1", *options])
+        return said, json.loads((tmp_path / "scores" / "gate.json").read_text())
+
+    said, verdict = score(clean_dir, "--gate")
+    assert said.exit_code == 0, said.output
+    assert verdict["kept"] is True
+    values = {check["name"]: check["value"] for check in verdict["checks"]}
+    assert values["mean pesq"] == pytest.approx(4.644, abs=1e-3)
+    assert values["longest delay"] == 0
+
+    late = copy_of(clean_dir, tmp_path / "late", lambda _, sound: (np.concatenate([sound, np.zeros(9, "f4")]), RATE))
+    said, verdict = score(late, "--gate")  # no utterance has a score: the gate says why
+    assert isinstance(said.exception, GateError)
+    broken = {check["name"]: check["worst"] for check in verdict["checks"] if not check["kept"]}
+    assert broken["another length"][0] == ["ann-1", "+9 samples"]
+
+    noisy = copy_of(
+        clean_dir, tmp_path / "noisy",
+        lambda _, sound: (sound + 0.02 * np.random.default_rng(0).standard_normal(len(sound)).astype("f4"), RATE),
+    )  # fmt: skip
+    said, verdict = score(noisy, "--gate")
+    assert isinstance(said.exception, GateError)
+    assert "breaks 3 of 11 limits: mean si_sdr, mean pesq, harmed (pesq" in said.exception.problem
+    assert "worst: " in said.stdout
+    (tmp_path / "limits.yaml").write_text("mean: {si_sdr: -5.0}\nharm: {}\n")
+    assert score(noisy, "--gate", "--limits", str(tmp_path / "limits.yaml"))[0].exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--limits", "cfg/gate.yaml", "--reference", "a"], "the gate, which is not asked for"),
+        (["--gate"], "compares with clean speech"),
+        (["--gate", "--limits", "none.yaml", "--reference", "a"], "none.yaml"),
+    ],
+)  # fmt: skip
+def test_scoring_refuses_a_gate_that_cannot_judge(tmp_path, options, problem):
+    from enhance.__main__ import app
+
+    said = CliRunner().invoke(app, ["score", "--estimate", "b", "--out", str(tmp_path / "scores"), *options])
+    assert said.exit_code == 1
+    assert problem in str(said.exception)
