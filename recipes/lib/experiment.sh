@@ -52,6 +52,17 @@ score_quality() {
   for condition in noisy enhanced mixed clean_enhanced; do
     python -m enhance score --reference "$data/test" --estimate "$data/test_$condition" --out "$exp/score/$condition"
   done
+  gate_of_sound
+}
+
+gate_of_sound() { # what enhancement did to clean speech, against cfg/gate.yaml; reported, and the recipe goes on
+  python -m enhance gate --reference "$data/test" --estimate "$data/test_clean_enhanced" --scores "$exp/score/clean_enhanced" \
+    --limits "$SCHOOLYARD_ROOT/cfg/gate.yaml" --out "$exp/score/gate.json" --warn
+}
+
+gate_of_words() { # TRAINING/NAME: the same in word errors
+  python -m enhance gate --before "$exp/$1/decode_clean_open" --after "$exp/$1/decode_clean_enhanced_open" \
+    --limits "$SCHOOLYARD_ROOT/cfg/gate.yaml" --out "$exp/score/gate_wer.json" --warn
 }
 
 make_features() { # MFCC and CMVN of every set

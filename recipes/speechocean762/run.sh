@@ -76,7 +76,8 @@ if stage 3 "denoise every set with $enhancer" "${weights_in[@]}" "${noisy_in[@]}
   denoise_sets "$model" 0.2
 fi
 
-if stage 4 "score the enhanced speech" --in "$data/test" "${noisy_in[@]}" "${enhanced_in[@]}" --out "$exp/score/clean_enhanced"; then
+if stage 4 "score the enhanced speech" --in "$data/test" "${noisy_in[@]}" "${enhanced_in[@]}" --in "$cfg/gate.yaml" \
+  --out "$exp/score/clean_enhanced" --out "$exp/score/gate.json"; then
   score_quality
 fi
 
@@ -103,9 +104,11 @@ if stage 8 "decode every model on every test condition" "${model_in[@]}" "${deco
   for name in "${models[@]}"; do decode_am "${name%/*}" "${name#*/}"; done
 fi
 
-if stage 9 "score and report" "${decoded_in[@]}" --in "$recipe_dir/NOTES.md" --out "$work/RESULTS.md" --out "$work/report.html"; then
+if stage 9 "score and report" "${decoded_in[@]}" --in "$recipe_dir/NOTES.md" --in "$cfg/gate.yaml" \
+  --out "$work/RESULTS.md" --out "$work/report.html"; then
   for training in $trainings; do score_model "$training" tri3b; done
   for name in "${models[@]}"; do score_model "${name%/*}" "${name#*/}"; done
+  gate_of_words clean/ligru
   write_report "speechocean762: children, with and without enhancement" "$recipe_dir/NOTES.md"
 fi
 stages_end

@@ -46,7 +46,8 @@ if stage 3 "denoise every set" --in "$model" --in "$data/train_noisy" --in "$dat
 fi
 
 if stage 4 "score the enhanced speech" --in "$data/test" --in "$data/test_noisy" --in "$data/test_enhanced" \
-  --in "$data/test_mixed" --in "$data/test_clean_enhanced" --out "$exp/score/clean_enhanced"; then
+  --in "$data/test_mixed" --in "$data/test_clean_enhanced" --in "$cfg/gate.yaml" \
+  --out "$exp/score/clean_enhanced" --out "$exp/score/gate.json"; then
   score_quality
 fi
 
@@ -78,10 +79,12 @@ if stage 8 "decode every model on every test condition" --in "$exp/clean/ligru/b
 fi
 
 if stage 9 "score and report" --in "$exp/clean/ligru/decode_clean_open/lat.1.gz" \
-  --in "$exp/multi/ligru/decode_clean_enhanced_open/lat.1.gz" --out "$work/RESULTS.md" --out "$work/report.html"; then
+  --in "$exp/multi/ligru/decode_clean_enhanced_open/lat.1.gz" --in "$cfg/gate.yaml" \
+  --out "$work/RESULTS.md" --out "$work/report.html"; then
   for training in $trainings; do
     for model in tri3b ligru; do score_model "$training" "$model"; done
   done
+  gate_of_words clean/ligru
   write_report "Toy recipe: synthetic children"
 fi
 stages_end
