@@ -22,6 +22,7 @@ from am.reporting.recognition import by_age, by_snr, matrix, rates, what_changed
 from am.reporting.speech_quality import quality
 from am.results import read_decodings
 from harness.atomic import write_whole
+from harness.errors import DiskError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,8 @@ def write_report(
     notes: Markdown files with what was run, on what, with which limits.  command: what made the work directory.
     """
     config = config or ReportConfig()
+    if html and html.resolve() == out.resolve():
+        raise DiskError(out, "cannot be both the Markdown and the page", mend="give --out or --html another name")
     decodings = read_decodings(work / "exp")
     lms = sorted({decoding.lm for decoding in decodings}, key=lambda lm: (lm != config.main_lm, lm))
     main = config.main_training, config.main_model
