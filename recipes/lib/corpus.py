@@ -11,6 +11,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from harness.atomic import write_whole
 from harness.errors import DataDirError, LexiconError
@@ -18,10 +21,22 @@ from harness.log import get_logger
 from kaldi_bridge.data_dir import DataDir
 from kaldi_bridge.held_out import held_out_speakers
 from kaldi_bridge.split import refuse_shared_speakers
-from kaldi_bridge.text_tables import write_text_table
+from kaldi_bridge.text_tables import read_list, write_text_table
 from recipes.lib.transcripts import Conventions, Transcript, TranscriptConfig, transcribe
 
 SHOWN = 3  # utterances named of those that were left out
+Source = Annotated[Path, typer.Option("--source", help="the corpus as its publisher distributes it")]
+Out = Annotated[Path, typer.Option("--out", help="folder for the data directories")]
+Lexicon = Annotated[Path, typer.Option("--lexicon", help="raw lexicon: lines 'WORD phone phone ...', such as CMUdict")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="KEY=VALUE, a setting of TranscriptConfig (recipes/lib/transcripts.py)"),
+]
+Seed = Annotated[int, typer.Option("--seed", help="another split of the same balance")]
+Lists = Annotated[
+    Path | None,
+    typer.Option("--lists", help="folder with train.list, dev.list, test.list of utterances, for their split"),
+]
 
 
 @dataclass
@@ -86,6 +101,33 @@ def split_speakers(
     return sets
 
 
+def sets_of(
+    data: DataDir, out: Path, groups: Mapping[str, str], left_out: LeftOut, *, lists: Path | None, test_every: int,
+    dev_every: int, seed: int,
+) -> dict[str, DataDir]:  # fmt: skip
+    """train, dev and test of a corpus without a split of its own: by lists of utterances, or by `split_speakers`.
+
+    Speakers without a group (an unknown age) go to train.
+    """
+    if lists is None:
+        speakers = split_speakers(groups, test_every=test_every, dev_every=dev_every, seed=seed)
+        speakers["train"] += sorted(set(data.speakers) - set(groups))
+        return {name: data.subset_speakers(chosen, out / name) for name, chosen in speakers.items()}
+    sets: dict[str, DataDir] = {}
+    listed: set[str] = set()
+    for name in ("train", "dev", "test"):
+        wanted = set(read_list(lists / f"{name}.list"))
+        known = wanted & set(data.utt2spk)
+        for utterance in wanted - known:
+            left_out.add(utterance, f"in {name}.list, but not in the corpus")
+        if not known:
+            raise DataDirError(lists / f"{name}.list", "names no utterance of the corpus", mend="check the lists")
+        sets[name], listed = data.subset(known, out / name), listed | known
+    for utterance in set(data.utt2spk) - listed:
+        left_out.add(utterance, "in none of the lists", foreseen=True)
+    return sets
+
+
 def _held_out(groups: Mapping[str, str], every: int, seed: int) -> list[str]:
     """held_out_speakers with the seed in what is hashed; seed 0 hashes the bare names."""
     salted = {f"{seed} {speaker}" if seed else speaker: group for speaker, group in groups.items()}
@@ -97,6 +139,8 @@ def write_sets(out: Path, sets: Mapping[str, DataDir], left_out: LeftOut, *, cor
     """Write and validate the data directories, no speaker in two of them, and local/prepared.json."""
     log = get_logger(corpus)
     refuse_shared_speakers(sets.values())
+    if empty := [name for name, data in sets.items() if not data.utt2spk]:
+        raise DataDirError(out / empty[0], "would have no utterance", mend="check that the corpus is whole")
     sizes = {}
     for name, data in sets.items():
         data.write(out / name)
@@ -119,10 +163,13 @@ def _counts(size: Mapping[str, int]) -> tuple[int, int, int]:
     return size["utterances"], size["speakers"], size["words"]
 
 
-def write_lexicon(lexicon: Path, out: Path, sets: Mapping[str, DataDir], *, unknown_word: str = "<unk>") -> int:
+def write_lexicon(
+    lexicon: Path, out: Path, sets: Mapping[str, DataDir], *, unknown_word: str = "<unk>", skip: tuple[str, ...] = ()
+) -> int:
     """Copy a raw lexicon to local/lexicon.txt and list the words that it lacks in local/oov_words.txt; their number.
 
-    The case of the lexicon's words follows that of the text.  Raises LexiconError where no word of the text is in it.
+    The case of the lexicon's words follows that of the text; skip: beginnings of entries that are no words.
+    Raises LexiconError where no word of the text is in it.
     """
     if not lexicon.is_file():
         raise LexiconError(lexicon, "no such lexicon", mend="give --lexicon: CMUdict, or the one of LibriSpeech")
@@ -130,13 +177,14 @@ def write_lexicon(lexicon: Path, out: Path, sets: Mapping[str, DataDir], *, unkn
     counts.pop(unknown_word, None)
     upper = sum(word.isupper() for word in counts) * 2 >= len(counts)
     lines = [_entry(line, upper) for line in lexicon.read_text(encoding="utf-8", errors="replace").splitlines()]
-    known = {line.split()[0].partition("(")[0] for line in lines if line}
+    lines = [line for line in lines if line and not line.startswith(skip)]
+    known = {line.split()[0].partition("(")[0] for line in lines}
     missing = {word: str(count) for word, count in counts.items() if word not in known}
     if counts and len(missing) == len(counts):
         problem = f"holds none of the {len(counts)} words of the text"
         raise LexiconError(lexicon, problem, mend="give lines of the form 'WORD phone phone ...'")
     with write_whole(out / "local" / "lexicon.txt") as stream:
-        stream.writelines(f"{line}\n" for line in lines if line)
+        stream.writelines(f"{line}\n" for line in lines)
     write_text_table(out / "local" / "oov_words.txt", missing)
     share = sum(map(int, missing.values())) / max(1, sum(counts.values()))
     text = "%s: %d entries; %d of %d words of the text are not in it (%.1f %% of the running words)"

@@ -19,8 +19,8 @@ from typing import Literal
 Action = Literal["keep", "drop", "unknown", "leave_out"]  # leave_out: the whole utterance
 WORDLESS = ("noise", "discard")  # kinds that have no word to keep
 ONES = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
-    "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
 )  # fmt: skip
 TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 LARGEST_NUMBER = 999_999  # longer ones are codes, not amounts: spelled digit by digit
@@ -33,9 +33,7 @@ class TranscriptConfig:
     filler: Action = "keep"  # um, uh
     partial: Action = "unknown"  # bro- (a false start); keep writes the fragment without its mark
     mispronounced: Action = "keep"  # keep writes the word that was meant
-    unclear: Action = (
-        "unknown"  # speech that the transcriber did not understand; keep writes the guess, if there is one
-    )
+    unclear: Action = "unknown"  # not understood by the transcriber; keep writes the guess, if there is one
     noise: Action = "drop"  # breath, laughter, bangs, other speakers
     discard: Action = "leave_out"  # the transcriber says that the recording is of no use
     numbers: Literal["spell", "keep"] = "spell"  # 12 -> twelve
