@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from am.hypotheses import read_references, read_words, sweep_decode_dir
 from am.wer import GAP, ErrorCounts, align_words, count_errors, count_set, total
 from harness.errors import DataDirError
 
@@ -94,14 +95,33 @@ def run_kaldi(root: Path, command: str) -> str:
 
 @pytest.mark.kaldi
 def test_counts_are_those_of_the_real_compute_wer(kaldi_root: Path, tmp_path: Path) -> None:
-    for seed in range(3):
-        pairs = [pair for pair in random_pairs(seed, 400) if pair[0]]
+    for seed in range(8):
+        pairs = [pair for pair in random_pairs(seed, 600) if pair[0]]
         for name, side in (("ref", 0), ("hyp", 1)):
             text = "".join(f"u{n:04d} {' '.join(pair[side])}\n" for n, pair in enumerate(pairs))
             (tmp_path / name).write_text(text)
         printed = run_kaldi(kaldi_root, f"compute-wer --text --mode=strict ark:{tmp_path}/ref ark:{tmp_path}/hyp")
         ours = total(count_errors(*pair) for pair in pairs)
         assert re.search(r"%WER.*\]", printed).group() == ours.line()  # type: ignore[union-attr]
+
+
+@pytest.mark.kaldi
+def test_transcripts_of_the_golden_lattices_are_counted_as_compute_wer_counts_them(
+    kaldi_root: Path, golden_dir: Path, tmp_path: Path
+) -> None:
+    """600 transcripts: those of 15 real lattices at 40 settings."""
+    references = read_references(golden_dir / "data/test")
+    words = read_words(golden_dir / "exp/tri3b/graph")
+    swept = sweep_decode_dir(
+        golden_dir / "exp/tri3b/decode_test", words, references, lm_weights=range(1, 21), penalties=[-1.0, 1.0]
+    )
+    for number, setting in enumerate(swept.settings):
+        text = "".join(f"{utterance} {' '.join(spoken)}\n" for utterance, spoken in swept.words[setting].items())
+        (tmp_path / f"{number:02d}").write_text(text)
+    one = f"compute-wer --text --mode=strict ark:{golden_dir}/data/test/text ark:$n 2>/dev/null | head -n 1"
+    printed = run_kaldi(kaldi_root, f"cd {tmp_path}; for n in *; do {one}; done").splitlines()
+    assert printed == [swept.counts(setting).line() for setting in swept.settings]
+    assert len(set(printed)) > 10
 
 
 @pytest.mark.kaldi
