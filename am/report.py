@@ -14,9 +14,11 @@ from am.reporting.chapter import Chapter
 from am.reporting.error_kinds import error_kinds
 from am.reporting.examples import FORMATS, AudioFormat, gather
 from am.reporting.findings import Findings
+from am.reporting.gate import gate
 from am.reporting.headlines import headlines
 from am.reporting.making import made_by, trainings
 from am.reporting.markdown import markdown
+from am.reporting.no_harm import no_harm
 from am.reporting.page import page
 from am.reporting.recognition import by_age, by_snr, matrix, rates, what_changed
 from am.reporting.speech_quality import quality
@@ -67,7 +69,7 @@ def write_report(
     matrices = [rates(found, lm, lm == lms[0]) for lm, found in findings.items()]
     found = (
         matrices[0], what_changed(first, lms[0]), *matrices[1:], by_snr(first, work / "data"),
-        by_age(first, work / "data"), error_kinds(first), quality(first, work),
+        by_age(first, work / "data"), error_kinds(first), quality(first, work), gate(work),
         _examples(first, work, config), trainings(work), made_by(work, command),
     )  # fmt: skip
     chapters = [chapter for chapter in found if chapter]
