@@ -18,7 +18,6 @@ from am.reporting.gate import gate
 from am.reporting.headlines import headlines
 from am.reporting.making import made_by, trainings
 from am.reporting.markdown import markdown
-from am.reporting.no_harm import no_harm
 from am.reporting.page import page
 from am.reporting.recognition import by_age, by_snr, matrix, rates, what_changed
 from am.reporting.speech_quality import quality

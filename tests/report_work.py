@@ -10,19 +10,7 @@ import numpy as np
 import soundfile
 
 RATE = 16000
-# what is said in every utterance
-WORDS = [
-    "ALPHA",
-    "BRAVO",
-    "CHARLIE",
-    "DELTA",
-    "ECHO",
-    "FOXTROT",
-    "GOLF",
-    "HOTEL",
-    "INDIA",
-    "JULIET",
-]  # of every utterance
+WORDS = tuple("ABCDEFGHIJ")  # what is said in every utterance
 SPEAKERS = range(8)  # the first four are 7 years old, the others 10
 UTTERANCES = tuple(f"s{speaker}-{place}" for speaker in SPEAKERS for place in "ab")  # a: 0 dB, b: 15 dB
 Wrong = Mapping[str, int] | Callable[[str], int]
@@ -37,7 +25,7 @@ def put(
     lines = ["utterance\tspeaker\twords\tins\tdel\tsub\thypothesis\n"]
     for utterance in UTTERANCES:
         errors = wrong(utterance) if callable(wrong) else wrong[utterance[-1]]
-        heard = " ".join(["NOISE"] * errors + WORDS[errors:])
+        heard = " ".join(["NOISE"] * errors + list(WORDS[errors:]))
         lines.append(f"{utterance}\t{utterance[:2]}\t10\t0\t0\t{errors}\t{heard}\n")
     (folder / "per_utt.tsv").write_text("".join(lines))
     (folder / "score.json").write_text(json.dumps({"lm_weight": 12, "word_ins_penalty": 0.0}))

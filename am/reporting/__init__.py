@@ -1,5 +1,5 @@
 """The report of a recipe's work directory: findings, tables and pictures, then one page of HTML and its Markdown twin.
 
 findings, quality, examples, provenance: what there is to say.  tables, canvas, pictures: how it is shown.  headlines,
-recognition, speech_quality, making: the chapters.  page (with notes) and markdown: the two files.
+recognition, error_kinds, speech_quality, gate, making: the chapters.  page (with notes) and markdown: the two files.
 """

@@ -53,7 +53,7 @@ def _row(check: dict[str, Any]) -> Row:
     worst = "" if check["kept"] else ", ".join(f"{name} ({what})" for name, what in check["worst"])
     return [
         check["name"], Cell(found, values), Cell(allowed, (limit,)),
-        Cell(verdict, (), "lowered" if check["kept"] else "raised"), worst,
+        Cell(verdict, (), "kept" if check["kept"] else "broken"), worst,
     ]  # fmt: skip
 
 

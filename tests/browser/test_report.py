@@ -42,16 +42,16 @@ def _opened(browser: Chromium, page: str) -> None:
 
 
 def column(browser: Chromium, table: str, number: int) -> list[str]:
-    script = "return [...document.querySelector(`table[data-name=${arguments[0]}]`).tBodies[0].rows]" \
-             ".map(row => row.cells[arguments[1]].dataset.value ?? row.cells[arguments[1]].textContent.trim())"  # fmt: skip
+    script = """
+      const rows = [...document.querySelector(`table[data-name=${arguments[0]}]`).tBodies[0].rows];
+      return rows.map(row => row.cells[arguments[1]]).map(cell => cell.dataset.value ?? cell.textContent.trim());
+    """
     return list(browser.run(script, table, number))
 
 
 def head(browser: Chromium, table: str, number: int, what: str) -> object:
-    script = (
-        f"return document.querySelector(`table[data-name=${{arguments[0]}}]`).tHead.rows[0].cells[arguments[1]]{what}"
-    )
-    return browser.run(script, table, number)
+    cell = "document.querySelector(`table[data-name=${arguments[0]}]`).tHead.rows[0].cells[arguments[1]]"
+    return browser.run(f"return {cell}{what}", table, number)
 
 
 def test_it_opens_without_a_word_in_the_console_or_a_request_elsewhere(browser: Chromium, page: str) -> None:
