@@ -4,7 +4,7 @@
         --minutes 10 --out exp/enhancers [--only NAME ...] [--utterances 100] [--config cfg/enhance] [--seed 0]
 
 Each cfg/enhance/*_toy.yaml that denoises (pairs.task) is trained on --data mixed with --noise, on one thread, for
---minutes of wall time (its own number of steps is no limit); its best.pt denoises --utterances of --noisy, which are
+--minutes of processor time (its own number of steps is no limit); its best.pt denoises --utterances of --noisy, which are
 scored against --test.  The table has PESQ (wide band), STOI, SI-SDR and the log-mel error, those of the noisy input
 first, then parameters, MACs and the real-time factor.  What is finished is not done again: a killed run goes on.
 """
@@ -91,7 +91,7 @@ def one_system(arguments: argparse.Namespace, config: Path, test: Path, noisy: P
     out = arguments.out / config.stem
     enhance(
         "train", "--data", arguments.data, "--noise", arguments.noise, "--out", out / "run", "--config", config,
-        "--device", "cpu", "--max-minutes", arguments.minutes, "--set", f"train.steps={ENDLESS}",
+        "--device", "cpu", "--max-minutes", arguments.minutes, "--processor-time", "--set", f"train.steps={ENDLESS}",
         "--set", f"train.seed={arguments.seed}",
     )  # fmt: skip
     best = out / "run" / "best.pt"
@@ -150,7 +150,7 @@ def write_table(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> No
     with write_whole(arguments.out / "enhancers.md") as stream:
         stream.write(
             f"# Enhancers on a small budget, {datetime.date.today().isoformat()}\n\n" + "\n".join(table(rows)) + "\n\n"
-            f"{arguments.minutes:g} minutes of training each on one thread, seed {arguments.seed}, "
+            f"{arguments.minutes:g} minutes of processor time to train each on one thread, seed {arguments.seed}, "
             f"{rows[0]['utterances']} test utterances; commit {commit.stdout.strip() or 'unknown'}.\n"
             f"Command: `python {' '.join(['benchmarks/enhancers.py', *sys.argv[1:]])}`\n"
         )

@@ -41,6 +41,7 @@ class RunOptions:
 
     device: str = "cpu"
     max_minutes: float | None = None  # the run ends by then, its rate decayed
+    processor_time: bool = False  # count them in processor time of this process: a fair budget on a busy machine
     logs: LogConfig = field(default_factory=LogConfig)
     start: StartFrom = field(default_factory=StartFrom)
     processes: Processes = field(default_factory=Processes)
@@ -57,6 +58,7 @@ class Trainer:
         self.settings, self.config, self.out = settings, settings.train, out
         self.options = options or RunOptions()
         self.device, self.processes = self.options.device, self.options.processes
+        self._clock = time.process_time if self.options.processor_time else time.monotonic
         self.processes.check_batch(settings.pairs.batch, self.config.accumulate)
         seed_everything(self.config.seed)
         if self.device.startswith("cuda"):
@@ -73,7 +75,7 @@ class Trainer:
         self.step, self.saved, self.seconds, self.done = 0, 0, 0.0, 0.0
         self.stale, self.halvings = 0, 0  # validations since the best one; times that the rate was halved
         self.means = RunningMeans(self.processes, self.device)
-        self.started = time.monotonic()
+        self.started = self._clock()
         self.log = get_logger("enhance")
 
     def _start_from_trained(self) -> None:
@@ -135,7 +137,7 @@ class Trainer:
 
     def _elapsed(self) -> float:
         """Seconds of training, those before a kill included."""
-        return self.seconds + time.monotonic() - self.started
+        return self.seconds + self._clock() - self.started
 
     def _batch(self, update: int) -> tuple[Tensor, Tensor]:
         """This process's pairs for one of the step's updates; the generator learns from the last one's."""
@@ -216,7 +218,7 @@ class Trainer:
 
     def _start_or_resume(self) -> RunLogs:
         last = self.out / "last.pt"
-        self.started = time.monotonic()
+        self.started = self._clock()
         state = load_checkpoint(last, TRAINING_KIND) if last.is_file() else None
         if state is not None:
             self._load(state, last)

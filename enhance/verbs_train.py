@@ -21,6 +21,7 @@ def train(
     override: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, dotted; may be given again")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto")] = "auto",
     max_minutes: Annotated[float | None, typer.Option(help="end by then, the rate decayed")] = None,
+    processor_time: Annotated[bool, typer.Option(help="count --max-minutes in processor time")] = False,
     threads: Annotated[int, typer.Option(help="CPU threads; more than one only pays on idle cores")] = 1,
     init_generator: Annotated[Path | None, typer.Option(help="start from this generator (best.pt, builtin)")] = None,
     init_critic: Annotated[Path | None, typer.Option(help="start from this critic (last.pt, an import)")] = None,
@@ -53,8 +54,9 @@ def train(
     processes.gather(None)  # nobody looks for a run to resume before it is cleared
     start = StartFrom(generator=init_generator, critic=init_critic)
     options = RunOptions(
-        device=own_device, max_minutes=max_minutes, logs=logs, start=start, processes=processes, workers=workers
-    )
+        device=own_device, max_minutes=max_minutes, processor_time=processor_time, logs=logs, start=start,
+        processes=processes, workers=workers,
+    )  # fmt: skip
     best = Trainer(settings, speech, noises, out, options).run()
     leave_processes()
     if processes.first:

@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 
@@ -354,6 +355,16 @@ def test_a_time_limit_pulls_the_rate_down_with_the_clock(tmp_path, train_sounds,
     rates = [row["rate"] for row in rows_of(tmp_path / "run") if "rate" in row]
     cosine = [0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / 5)) for step in range(5)]
     assert rates == pytest.approx([1e-3 * share * min(1.0, (step + 1) / 2) for step, share in enumerate(cosine)])
+
+
+@pytest.mark.parametrize(("processor_time", "clock"), [(False, "monotonic"), (True, "process_time")])
+def test_the_limit_counts_time_on_the_wall_or_of_the_processor(
+    tmp_path, train_sounds, tiny_run, monkeypatch, processor_time, clock
+):
+    ticks = itertools.count(0, 3600)  # an hour at each look
+    monkeypatch.setattr(f"enhance.train.time.{clock}", lambda: next(ticks))
+    options = RunOptions(max_minutes=1.0, processor_time=processor_time)
+    assert trained(tmp_path, train_sounds, [*tiny_run, "train.steps=100"], options).step <= 1
 
 
 def test_compact_overfits_one_batch_through_the_whole_loop(tmp_path, train_sounds, tiny_run, monkeypatch):
