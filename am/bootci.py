@@ -57,7 +57,7 @@ def _rand(state):
     return state[front] >> 1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")  # a replica without a word has no rate, as in Kaldi
 def _replicas(state, errors, words, replications):
     """Sums of the replicas' error rates and of their squares, in single precision as Kaldi keeps them."""
     n = len(errors)

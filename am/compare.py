@@ -2,9 +2,9 @@
 
 Three judges stand side by side: the paired bootstrap over speakers (ours), NIST's matched pairs (sc_stats' mapsswe) and
 compute-wer-bootci's probability of improvement.  The last two take segments or utterances for independent, and so are
-surer than they may be where a child speaks many of them.  p-values are not corrected for the number of groups.  Where
-fewer than FEW speakers are drawn, even all of them leaning one way is a one-in-16 event of chance (2 x 0.5 ** 5), and a
-bootstrap's interval is too narrow: the line says so.
+surer than they may be where a child speaks many of them.  p-values are not corrected for the number of groups.  Of
+fewer than FEW speakers all lean one way in one of 16 cases by chance alone (2 x 0.5 ** 5), and the bootstrap's interval
+is too narrow: it gets no p-value, and the line says so.
 """
 
 from __future__ import annotations
@@ -44,9 +44,8 @@ class Comparison:
     def row(self) -> dict[str, Any]:
         """The figures by name, as in compare.csv and compare.json; None where there is no figure."""
         first, second = self.first, self.second
-        low, high, p_value = (
-            (self.change.low, self.change.high, self.change.p_value) if self.change else (None, None, None)
-        )
+        low, high = (self.change.low, self.change.high) if self.change else (None, None)
+        p_value = self.change.p_value if self.change and self.change.blocks >= FEW else None
         return {
             "dimension": self.dimension, "group": self.group, "utterances": len(first.utterances),
             "speakers": len(set(first.speakers)), "words": int(first.words.sum()),

@@ -60,8 +60,9 @@ def test_groups_show_where_the_gain_is(systems: tuple[Aligned, Aligned]) -> None
 
 
 def test_few_speakers_are_called_too_few() -> None:
-    few = lines(compare_systems(system(1, (0.9, 0.9), 3), system(2, (0.1, 0.1), 3), replicas=200))
-    assert "over 3 speakers, too few to tell" in few[0]
+    few = compare_systems(system(1, (0.9, 0.9), 3), system(2, (0.1, 0.1), 3), replicas=200)
+    assert "over 3 speakers, too few to tell" in lines(few)[0]
+    assert few[0].row()["p_bootstrap"] is None
     enough = lines(compare_systems(system(1, (0.9, 0.9), 6), system(2, (0.1, 0.1), 6), replicas=200))
     assert "over 6 speakers, p = 0.0" in enough[0]
 

@@ -109,11 +109,11 @@ def test_counts_are_those_of_the_real_compute_wer(kaldi_root: Path, tmp_path: Pa
 def test_transcripts_of_the_golden_lattices_are_counted_as_compute_wer_counts_them(
     kaldi_root: Path, golden_dir: Path, tmp_path: Path
 ) -> None:
-    """600 transcripts: those of 15 real lattices at 40 settings."""
+    """630 transcripts: those of 15 real lattices at 42 settings."""
     references = read_references(golden_dir / "data/test")
     words = read_words(golden_dir / "exp/tri3b/graph")
     swept = sweep_decode_dir(
-        golden_dir / "exp/tri3b/decode_test", words, references, lm_weights=range(1, 21), penalties=[-1.0, 1.0]
+        golden_dir / "exp/tri3b/decode_test", words, references, lm_weights=range(1, 15), penalties=[-8.0, 0.0, 8.0]
     )
     for number, setting in enumerate(swept.settings):
         text = "".join(f"{utterance} {' '.join(spoken)}\n" for utterance, spoken in swept.words[setting].items())
@@ -121,7 +121,7 @@ def test_transcripts_of_the_golden_lattices_are_counted_as_compute_wer_counts_th
     one = f"compute-wer --text --mode=strict ark:{golden_dir}/data/test/text ark:$n 2>/dev/null | head -n 1"
     printed = run_kaldi(kaldi_root, f"cd {tmp_path}; for n in *; do {one}; done").splitlines()
     assert printed == [swept.counts(setting).line() for setting in swept.settings]
-    assert len(set(printed)) > 10
+    assert len(set(printed)) > 5
 
 
 @pytest.mark.kaldi
