@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -48,7 +49,7 @@ def map_jobs(
 def _in_pool(function: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> Iterator[Result]:
     """Keep a few items a worker in flight, so that results come in order without all of them waiting in memory."""
     context = multiprocessing.get_context("fork" if hasattr(os, "fork") else "spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker) as pool:
         pending: deque[tuple[Item, Future[Any]]] = deque()
         rest = iter(items)
         try:
@@ -72,9 +73,18 @@ def _result(item: Item, future: Future[Result]) -> Result:
         ) from error
 
 
-def _one_thread() -> None:
-    """A worker computes on one thread: processes, not threads, fill the cores."""
+def _begin_worker() -> None:
+    """A worker computes on one thread, since processes fill the cores; and it ends with the process that started it."""
     import sys
 
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot stop its workers, which would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

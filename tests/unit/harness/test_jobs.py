@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from harness.errors import AudioError, SchoolyardError
 from harness.jobs import map_jobs
 from harness.seed import rng_for
+
+ROOT = Path(__file__).parents[3]
 
 
 def square(number: int) -> int:
@@ -39,6 +44,25 @@ def test_an_error_of_a_worker_keeps_its_place_and_mend() -> None:
 def test_a_killed_worker_is_an_error_and_not_a_lost_item() -> None:
     with pytest.raises(SchoolyardError, match="a worker process died"):
         list(map_jobs(die_at_three, range(8), jobs=2))
+
+
+def test_workers_end_with_a_killed_parent() -> None:
+    script = """
+import os, time
+from harness.jobs import map_jobs
+def tell(number):
+    print(os.getpid(), flush=True)
+    time.sleep(0.05 if number < 2 else 60)
+list(map_jobs(tell, range(4), jobs=2))
+"""
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as parent:
+        assert parent.stdout is not None
+        workers = {int(parent.stdout.readline()) for _ in range(4)}
+        parent.kill()
+        said, _ = parent.communicate(timeout=30)  # comes to an end when no worker holds the pipe any more
+    assert len(workers) == 2
+    assert said == ""
 
 
 def test_draws_depend_on_the_keys_and_not_on_their_order_of_use() -> None:
