@@ -4,8 +4,8 @@
         --minutes 10 --out exp/enhancers [--only NAME ...] [--utterances 100] [--config cfg/enhance] [--seed 0]
 
 Each cfg/enhance/*_toy.yaml that denoises (pairs.task) is trained on --data mixed with --noise, on one thread, for
---minutes of processor time (its own number of steps is no limit); its best.pt denoises --utterances of --noisy, which are
-scored against --test.  The table has PESQ (wide band), STOI, SI-SDR and the log-mel error, those of the noisy input
+--minutes of processor time (its own number of steps is no limit); its best.pt denoises --utterances of --noisy, which
+are scored against --test.  The table has PESQ (wide band), STOI, SI-SDR and the log-mel error, those of the noisy input
 first, then parameters, MACs and the real-time factor.  What is finished is not done again: a killed run goes on.
 """
 
