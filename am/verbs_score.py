@@ -48,6 +48,8 @@ def score(
     result = score_at(decode, data, graph, lm_weight, penalty)
     ci = interval(read_errors(decode))
     typer.echo(f"{result.counts.line()} weight {lm_weight} penalty {penalty}")
+    rate = 100.0 * result.wrong_sentences / len(result.rows)
+    typer.echo(f"%SER {rate:.2f} [ {result.wrong_sentences} / {len(result.rows)} ]")
     typer.echo(f"95 % interval over {ci.blocks} speakers: {ci.low:.2f} to {ci.high:.2f}")
 
 
