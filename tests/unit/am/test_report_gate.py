@@ -2,8 +2,10 @@ import json
 
 import pytest
 
+from am.report import ReportConfig, write_report
 from am.reporting.gate import gate
 from harness.errors import DataDirError
+from tests.report_work import whole_work_dir
 
 
 def check(**changes):
@@ -49,3 +51,15 @@ def test_a_damaged_verdict_is_refused(tmp_path, text):
     (tmp_path / "exp" / "score" / "gate.json").write_text(text)
     with pytest.raises(DataDirError, match="is no verdict of the gate"):
         gate(tmp_path)
+
+
+def test_the_report_holds_the_chapter_in_both_files(tmp_path):
+    whole_work_dir(tmp_path)
+    write(tmp_path, "gate.json", check(kept=False, broken_by=0.25))
+    html = tmp_path / "report.html"
+    config = ReportConfig(replicas=100, examples=0)
+    write_report(tmp_path, tmp_path / "RESULTS.md", html=html, title="Toy", config=config)
+    for path in (tmp_path / "RESULTS.md", html):
+        text = path.read_text()
+        assert "Does enhancement harm clean speech?" in text
+        assert "broken by 0.25" in text
