@@ -24,7 +24,7 @@ def error_kinds(findings: Findings) -> Chapter | None:
     if not found:
         return None
     blocks: list[Block] = [_kinds(findings, found)]
-    main = {test: content for (system, test), content in found.items() if system == findings.main}
+    main = {test: found[findings.main, test] for test in findings.tests if (findings.main, test) in found}
     dimensions = dict.fromkeys(name for content in main.values() for name in content["by"])
     blocks += [_by(name, main) for name in dimensions if name not in SHOWN_ELSEWHERE]
     blocks += [_confusions(test, main[test], kind) for kind in ("words", "phones") for test in main

@@ -21,7 +21,7 @@ def markdown(title: str, headlines: Sequence[Headline], notes: Sequence[str], ch
         parts.append("\n".join(f"- {point}" for point in chapter.points + chapter.twin_points))
         for block in chapter.blocks:
             if isinstance(block, Table):
-                parts.append(block.markdown())
+                parts += [f"*{block.caption}*" if len(chapter.blocks) > 1 else "", block.markdown()]
             elif isinstance(block, Chart) and block.in_markdown:
                 parts.append(block.table.markdown())
             elif isinstance(block, Examples):

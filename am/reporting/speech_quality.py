@@ -82,9 +82,11 @@ def _against_errors(findings: Findings, scores: Scores) -> Chart | None:
         if not rows:
             continue
         counts = _quarters(metric, rows)
-        columns[metric.label] = {row.utterance: row for row in rows}
-        captions.append(f"{metric.label}: better, yet more errors in {counts[2]} of {len(rows)} utterances")
-        pictures.append(_cloud(metric, rows, captions[-1]))
+        drawn = thinned(rows, MOST_POINTS)
+        columns[metric.label] = {row.utterance: row for row in drawn}
+        thin = f" ({len(drawn)} drawn)" if len(drawn) < len(rows) else ""
+        captions.append(f"{metric.label}: better, yet more errors in {counts[2]} of {len(rows)} utterances{thin}")
+        pictures.append(_cloud(metric, drawn, captions[-1]))
         body.append([metric.label, *(Cell(str(n), (float(n),)) for n in counts),
                      cells.number(rank_correlation(metric, rows))])  # fmt: skip
     if not pictures:
@@ -113,6 +115,7 @@ def _points(columns: dict[str, dict[str, Change]]) -> Table:
     return Table.of("quality_points", head, body, "The points")
 
 
+MOST_POINTS = 2000  # drawn of each cloud; more would make the page large, and tell no more
 GOLDEN = 0.618034  # the fractions of its multiples fill a unit evenly
 ERRORS = {"lowered": "fewer errors", "unchanged": "as many", "raised": "more errors"}
 
@@ -123,6 +126,11 @@ def _quarters(metric: Metric, rows: Sequence[Change]) -> list[int]:
         ((row.quality > 0) if metric.up else (row.quality < 0), (row.errors > 0) - (row.errors < 0)) for row in rows
     ]
     return [signs.count((better, errors)) for better in (True, False) for errors in (-1, 0, 1)]
+
+
+def thinned(rows: Sequence[Change], most: int) -> Sequence[Change]:
+    """At most ``most`` of the rows, evenly over their order; they stand by name, so that every speaker keeps a share."""
+    return rows if len(rows) <= most else [rows[n * len(rows) // most] for n in range(most)]
 
 
 def _cloud(metric: Metric, rows: Sequence[Change], label: str) -> str:

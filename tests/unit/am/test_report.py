@@ -289,3 +289,17 @@ def test_kinds_of_errors_come_from_the_breakdown(tmp_path: Path) -> None:
     assert tables["error_kinds"][1] == ["clean", "ligru", "noisy", "25.00", "10.00", "5.00", "75.00"]
     assert tables["wer_by_gender"] == [["gender", "words", "noisy"], ["f", "200", "40.00 [35.0, 45.5]"]]
     assert tables["confusions_words_noisy"][1:] == [["A > THE", "7", "OF", "4", "", ""], ["", "", "TO", "2", "", ""]]
+
+
+def test_a_large_cloud_is_thinned_evenly_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_data(tmp_path)
+    put(tmp_path, "noisy", {"a": 5, "b": 5})
+    put(tmp_path, "enhanced", {"a": 4, "b": 6})
+    scores = {utt: {"pesq": 2.0} for utt in UTTERANCES}
+    write_scores(tmp_path, {"noisy": scores, "enhanced": scores})
+    monkeypatch.setattr("am.reporting.speech_quality.MOST_POINTS", 4)
+    write_report(tmp_path, tmp_path / "R.md", html=tmp_path / "R.html", title="T", config=ReportConfig(**QUICK))
+    page = Parsed((tmp_path / "R.html").read_text())
+    assert [row[0] for row in page.tables["quality_points"][1:]] == ["s0-a", "s2-a", "s4-a", "s6-a"]
+    assert "of 16 utterances (4 drawn)" in (tmp_path / "R.html").read_text()
+    assert page.tables["quality_against_errors"][1][4:7] == ["8", "0", "8"], "counts are of all"
