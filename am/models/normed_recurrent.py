@@ -107,7 +107,7 @@ class NormedGRULayer(NormedLayer):
         before, mask = state
         units = self.units
         gates = torch.sigmoid(torch.addmm(terms[:, units:], before, self.recurrent[:, units:]))
-        keep, reset = gates.split(units, 1)
+        keep, reset = torch.split(gates, units, 1)
         candidate = self.activation(torch.addmm(terms[:, :units], reset * before, self.recurrent[:, :units])) * mask
         return self.state_norm(torch.lerp(candidate, before, keep)), mask
 
@@ -125,7 +125,7 @@ class NormedLSTMLayer(NormedLayer):
         """Gates lie [candidate, forget, input, output]."""
         before, mask, memory = state
         terms = torch.addmm(terms, before, self.recurrent)
-        forget, write, out = torch.sigmoid(terms[:, self.units :]).split(self.units, 1)
+        forget, write, out = torch.split(torch.sigmoid(terms[:, self.units :]), self.units, 1)
         memory = write * self.activation(terms[:, : self.units]) * mask + forget * memory
         return self.state_norm(out * self.activation(memory)), mask, memory
 

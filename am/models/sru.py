@@ -71,7 +71,7 @@ class SRULayer(nn.Module):
         """Gates see half the variance; dropout's and the highway's factors are undone."""
         columns = self.weight.view(self.weight.shape[0], -1, self.terms)
         columns[..., 1:3] *= 0.5**0.5
-        self.gate_weight *= 0.5**0.5
+        self.gate_weight.mul_(0.5**0.5)
         self.gate_bias[1] = config.highway_bias
         if config.rescale:
             if self.terms == 4:
@@ -104,7 +104,7 @@ class SRULayer(nn.Module):
 
         def cell(term: Tensor, state: State) -> State:
             before, weight = state
-            new, forget = term.split(self.units, 1)
+            new, forget = torch.split(term, self.units, 1)
             return torch.lerp(new, before, torch.sigmoid(torch.addcmul(forget, weight, before))), weight
 
         after = over_steps(steps, (zero, weight), cell, packing)
