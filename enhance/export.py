@@ -65,7 +65,7 @@ def export_model(
                 graph(torch.zeros(1, lengths[-1]))  # constants are drawn before the graph is traced
                 run = write(graph, lengths[-1], samples is None, aside)
         except ImportError as error:
-            mend = "pip install onnx onnxscript onnxruntime"
+            mend = "pip install onnx onnxruntime"
             raise ModelError(checkpoint, f"cannot be written ({error})", mend=mend) from error
         except Exception as error:  # the exporters fail in any way; their first line says where
             first = next((line for line in str(error).splitlines() if line.strip()), "")[:200]
@@ -127,16 +127,13 @@ def _exported(graph: nn.Module, count: int, any_length: bool) -> Any:
 def _write_onnx(graph: nn.Module, count: int, any_length: bool, out: Path) -> Run:
     import onnxruntime
 
-    names: dict[str, Any] = {"input_names": ["noisy"], "output_names": ["clean"]}
-    if isinstance(graph, CompactGraph):  # only the tracing exporter keeps an LSTM whole
-        axes = {"noisy": {0: "batch", 1: "samples"}, "clean": {0: "batch", 1: "samples"}} if any_length else None
-        torch.onnx.export(graph, (torch.zeros(1, count),), str(out), dynamo=False, dynamic_axes=axes, **names)
-    else:
-        import onnxscript  # noqa: F401  (says what is missing before the exporter does)
-
-        program = torch.onnx.export(_exported(graph, count, any_length), dynamo=True, verbose=False, **names)
-        assert program is not None
-        program.save(str(out), external_data=False)
+    axes = {0: "batch", 1: "samples"}
+    # The tracing exporter keeps an LSTM whole and is done in seconds; the newer one unrolls it, and reasons for minutes
+    # about the lengths inside a net of eight strides.
+    torch.onnx.export(
+        graph, (torch.zeros(1, count),), str(out), dynamo=False, input_names=["noisy"], output_names=["clean"],
+        dynamic_axes={"noisy": axes, "clean": axes} if any_length else None,
+    )  # fmt: skip
     session = onnxruntime.InferenceSession(out.read_bytes(), providers=["CPUExecutionProvider"])
     return lambda noisy: torch.from_numpy(session.run(None, {"noisy": noisy.numpy()})[0])
 

@@ -23,7 +23,7 @@ def latent_noise(
     channels = same if channels is None else channels
     if fresh:
         return torch.randn(batch, channels, frames, device=like.device, dtype=like.dtype)
-    piece = _piece(channels, period, seed).to(like)
+    piece = _piece(int(channels), period, seed).to(like)  # int: no part of an exported graph
     place = (torch.arange(frames, device=like.device) + frame) % period
     return piece[:, place].expand(batch, -1, -1)
 

@@ -6,11 +6,13 @@ import torch
 
 from enhance.export import export_model
 from enhance.models import MODELS
+from enhance.models.advanced_segan import AdvancedSeganConfig
 from enhance.models.compact import CompactConfig
 from enhance.models.demucs import DemucsConfig
 from enhance.models.dwave import DWaveConfig
 from enhance.models.segan import SeganConfig
 from enhance.models.segan_plus import SeganPlusConfig
+from enhance.models.wave_u_net import WaveUNetConfig
 from enhance.weights import load_generator, save_generator
 from harness.errors import ConfigError, ModelError
 
@@ -20,6 +22,8 @@ CONFIGS = {
     "segan_plus": SeganPlusConfig(channels=(4, 6, 8)),
     "segan": SeganConfig(channels=(4, 4, 6, 8)),
     "dwave": DWaveConfig(dilations=(1, 4), kernels=4),
+    "advanced_segan": AdvancedSeganConfig(channels=(4, 4, 6, 8)),
+    "wave_u_net": WaveUNetConfig(levels=4, filters=3),
     "demucs": DemucsConfig(hidden=4, depth=3),
 }
 
@@ -61,9 +65,9 @@ def torch_export_of(path):
     return lambda noisy: module(torch.from_numpy(noisy)).detach().numpy()
 
 
-@pytest.mark.parametrize("name", ["compact", "segan_plus", "segan", "dwave"])
+@pytest.mark.parametrize("name", ["compact", "segan_plus", "segan", "advanced_segan", "wave_u_net", "dwave"])
 def test_onnx_says_the_same_at_any_length(tmp_path, checkpoint, name):
-    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnx")
     said = export_model(checkpoint(name), "onnx", tmp_path / "model.onnx")
     assert f"{name}, within" in said
     assert_same(onnx_of(tmp_path / "model.onnx"), load_generator(checkpoint(name))[1], UNSEEN)
