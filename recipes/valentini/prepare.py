@@ -6,8 +6,8 @@ and 15 dB; test: p232 and p257 (824 utterances) at 2.5, 7.5, 12.5 and 17.5 dB, w
 Where: datashare.ed.ac.uk/handle/10283/2791; --download fetches the sound (transcripts and logs are beside it).
 
 Read: the zips as distributed, or folders of their names, below --source.  Pairs are made by file name; each must be
-of one rate and length, and all must be there (--partial lets fewer pass).  They are resampled once (soxr HQ, 16 bit) into
-OUT/audio/{clean,noisy}.  Left out: nothing.
+of one rate and length, and all must be there (--partial lets fewer pass).  They are resampled once (soxr HQ, 16 bit)
+into OUT/audio/{clean,noisy}.  Left out: nothing.
 Split: p286 and p287 are dev (--dev-speakers), as is customary; of the 56 speakers, which do not include these, two by a
 hash of their names.  text comes from *_txt, utt2snr and utt2noise from logfiles, where these are there for all.
 
@@ -225,7 +225,7 @@ def convert(clean: Files, noisy: Files, folder: Path, rate: int, jobs: int | Non
 
 
 def data_of(names: list[str], audio: Path, source: Path, part: str, *, noisy: bool) -> DataDir:
-    """The data directory of a part, with transcripts, and with SNRs and noises of noisy speech, where these are known."""
+    """The data directory of a part, with transcripts, and SNRs and noises of noisy speech, where these are known."""
     utt2spk = {name: name.partition("_")[0] for name in names}
     snr, noise = log_of(source, part, names) if noisy else (None, None)
     return DataDir.build(

@@ -26,13 +26,16 @@ def call(program: str, *words: str, env: dict[str, str]) -> subprocess.Completed
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_every_recipe_lists_the_ten_stages_without_setting_anything_up(recipe: str, tmp_path: Path) -> None:
+def test_every_recipe_lists_its_stages_without_setting_anything_up(recipe: str, tmp_path: Path) -> None:
     env = os.environ | {"SCHOOLYARD_VENV": str(tmp_path / "none")}
     result = call("run.sh", "--recipe", recipe, "--list", env=env)
     assert result.returncode == 0, result.stderr
     numbers = [int(line.split()[0]) for line in result.stdout.splitlines() if line[:3].strip().isdigit()]
     assert numbers == sorted(numbers)
-    assert set(numbers) >= {0, 1, 3, 4, 5, 6, 7, 8, 9}
+    of_words = (
+        "experiment.sh" in (ROOT / "recipes" / recipe / "run.sh").read_text()
+    )  # not of the quality of sound alone
+    assert set(numbers) >= ({0, 1, 3, 4, 5, 6, 7, 8, 9} if of_words else {0, 1, 3, 4, 5})
     assert not (tmp_path / "none").exists()
 
 
