@@ -91,9 +91,8 @@ def _model(plan: Plan, sources: ImportSources, notes: list[str]) -> dict[str, An
     load_weights(model, fill(model, plan, stores), sources.checkpoints)
     model.log_priors.copy_(_log_priors(plan, sources, num_pdfs, notes))
     _normalise(model, sources, notes)
-    names = ("fmllr" if "fmllr" in stream.name.lower() else "feats" for stream in plan.streams)
     inputs = {
-        "streams": [f"{name}:{dim}" for name, dim in zip(names, dims, strict=True)],
+        "streams": [f"feats:{dim}" for dim in dims],  # fMLLR features too are read as its feats.scp has them
         "speaker_norm": plan.config.inputs.speaker_norm,
         "num_pdfs": num_pdfs,
     }

@@ -89,7 +89,7 @@ def test_recurrent_systems_give_the_originals_posteriors(tmp_path, kind, changes
     hidden = [original.recurrent(front, one, kind, **settings) for one in sequences]
     assert_same(pdfs, [original.mlp(tensors[0], one, [(False, "softmax")]) for one in hidden])
     assert_same(phones, [original.mlp(tensors[1], one, [(False, "softmax")]) for one in hidden])
-    assert state["inputs"] == {"streams": [f"fmllr:{FEATURES}"], "speaker_norm": "mean", "num_pdfs": PDFS}
+    assert state["inputs"] == {"streams": [f"feats:{FEATURES}"], "speaker_norm": "mean", "num_pdfs": PDFS}
 
 
 def test_ligru_keeps_the_dropout_of_every_layer(tmp_path):
