@@ -78,6 +78,7 @@ def score_data_dirs(
     scale = judged.tables.get("utt2scale", {})
     items = [(name, float(scale.get(name, 1.0))) for name in names if name not in done]
     reference_path = os.fspath(reference) if reference is not None else None
+    _open_audio.cache_clear()  # the place may hold other recordings than at the last call
     work = partial(_score_one, reference_path, os.fspath(estimate), config, tuple(metrics))
     with partial_rows:
         for row in map_jobs(work, items, jobs=jobs, label=f"score {judged.path.name}"):
