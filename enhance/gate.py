@@ -76,10 +76,10 @@ def step_checks(steps: Sequence[Step], max_delay: int = 0) -> list[Check]:
     longer = {step.utterance: step.longer for step in steps if step.longer}
     delays = {step.utterance: step.delay for step in steps if step.delay is not None}
     lengths, late = _by_size(longer), [name for name in _by_size(delays) if abs(delays[name]) > max_delay]
-    problems = [step for step in steps if step.problem]
+    problems = {step.utterance: step.problem for step in steps if step.problem}
     longest = max(map(abs, delays.values()), default=None)
     return [
-        _none("unreadable or silent", [step.utterance for step in problems], [step.problem for step in problems]),
+        _none("unreadable, or silent output", list(problems), list(problems.values())),
         _none(
             "another sample rate", [step.utterance for step in rates],
             [f"{step.rates[1]} Hz for {step.rates[0]} Hz" for step in rates],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import numpy as np
@@ -23,8 +23,8 @@ from kaldi_bridge.audio import AudioTable
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """How an utterance came out.  rates: Hz, of input and output.  longer: samples more than the input's (None at other
-    rates).  delay: samples that the output lags behind (None at other rates and for silence).  problem: why it could
-    not be judged, or empty."""
+    rates).  delay: samples that the output lags behind (None at other rates and for a silent input).  problem: why it
+    could not be judged, or empty."""
 
     utterance: str
     rates: tuple[int, int] = (0, 0)
@@ -38,14 +38,18 @@ def delay_of(sound: np.ndarray, output: np.ndarray) -> int:
 
     Raises AudioError where one of them is silent or constant: then there is nothing to compare.
     """
-    first, second = (one.astype(np.float64) - one.mean(dtype=np.float64) for one in (sound, output))
-    for name, one in (("input", first), ("output", second)):
-        if not np.any(np.abs(one) > 1e-9):
+    for name, one in (("input", sound), ("output", output)):
+        if _is_silent(one):
             raise AudioError(name, "is silent", mend="leave it out")
+    first, second = (one.astype(np.float64) - one.mean(dtype=np.float64) for one in (sound, output))
     size = next_fast_len(len(first) + len(second) - 1, real=True)
     correlation = irfft(rfft(second, size) * np.conj(rfft(first, size)), size)
     lag = int(np.argmax(np.abs(correlation)))
     return lag if lag < len(second) else lag - size
+
+
+def _is_silent(sound: np.ndarray) -> bool:
+    return not len(sound) or float(np.ptp(sound)) < 1e-9
 
 
 def steps_of(
@@ -65,7 +69,7 @@ def _step(reference: str, estimate: str, utterance: str) -> Step:
         if rate != rate_out:
             return Step(utterance=utterance, rates=(rate, rate_out))
         step = Step(utterance=utterance, rates=(rate, rate), longer=len(output) - len(sound))
-        return Step(**vars(step) | {"delay": delay_of(sound, output)})
+        return step if _is_silent(sound) else replace(step, delay=delay_of(sound, output))
     except SchoolyardError as error:
         return Step(utterance=utterance, problem=f"{error.where}: {error.problem}")
 

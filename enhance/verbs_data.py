@@ -85,7 +85,7 @@ def score(
     from enhance.score import ScoreConfig, score_data_dirs
     from enhance.verbs_judge import judge_scored, limits_of
 
-    stated = limits_of(gate, limits, reference)
+    stated = limits_of(gate, limits, reference, metrics)
     try:
         config = ScoreConfig(
             metrics=tuple(name for name in metrics.split(",") if name), predictors=_named(predictor or []),

@@ -45,16 +45,28 @@ def gate(
     give_verdict(checks, of, stated, out, warn=warn)
 
 
-def limits_of(gate: bool, limits: Path | None, reference: Path | None) -> Any:
-    """The limits of `score --gate`, None without it.  Raises ConfigError: a bad file, or one that nobody reads."""
+def limits_of(gate: bool, limits: Path | None, reference: Path | None, metrics: str) -> Any:
+    """The limits of `score --gate`, None without it.  metrics: those that will be scored, with commas.
+
+    Raises ConfigError: a bad file, one that nobody reads, a limit that could not be judged.
+    """
     from enhance.gate import GateLimits
+    from enhance.metrics import DEFAULT
     from harness.config import load_config
 
     if not gate and limits is not None:
         raise ConfigError("--limits", "are those of the gate, which is not asked for", mend="add --gate")
     if gate and reference is None:
         raise ConfigError("--gate", "compares with clean speech, and there is none", mend="give --reference")
-    return load_config(GateLimits, limits) if gate else None
+    if not gate:
+        return None
+    stated = load_config(GateLimits, limits)
+    names = metrics.split(",") if metrics else DEFAULT
+    for metric in [*stated.mean, *stated.harm]:
+        if metric not in names and "all" not in names:
+            mend = f"add {metric} to --metrics, or take its limit away"
+            raise ConfigError("--gate", f"{metric} has a limit and is not scored", mend=mend)
+    return stated
 
 
 def judge_scored(reference: Path, estimate: Path, scored: Path, limits: Any, jobs: int | None) -> None:

@@ -100,13 +100,19 @@ def test_each_way_to_be_out_of_step_is_a_check_that_names_the_utterance(clean_di
     broken = {name: check.worst for name, check in found.items() if not check.kept}
     assert broken == {
         "missing utterances": (("cyd-1", "missing"),),
-        "unreadable or silent": (("bob-2", "output: is silent"),),
+        "unreadable, or silent output": (("bob-2", "output: is silent"),),
         "another sample rate": (("bob-1", "8000 Hz for 16000 Hz"),),
         "another length": (("ann-2", "-5 samples"),),
         "longest delay": (("ann-1", "+3 samples"),),
     }
     assert (found["longest delay"].value, found["longest delay"].broken_by) == (3, 3)
     assert named(sound_checks(clean_dir, estimate, scores, only(max_delay=3), jobs=1))["longest delay"].kept
+
+
+def test_silence_that_stays_silence_is_no_harm(clean_dir, tmp_path):
+    silence = copy_of(clean_dir, tmp_path / "silence", lambda _, sound: (np.zeros_like(sound), RATE))
+    for step in steps_of(silence, silence, jobs=1):
+        assert (step.longer, step.delay, step.problem) == (0, None, "")
 
 
 def test_the_latest_utterances_come_first_and_no_utterance_at_all_keeps_no_limit():
@@ -295,6 +301,7 @@ def test_scoring_with_the_gate_lets_a_copy_pass_and_stops_at_harm(clean_dir, tmp
         (["--limits", "cfg/gate.yaml", "--reference", "a"], "the gate, which is not asked for"),
         (["--gate"], "compares with clean speech"),
         (["--gate", "--limits", "none.yaml", "--reference", "a"], "none.yaml"),
+        (["--gate", "--reference", "a", "--metrics", "stoi,pesq"], "si_sdr has a limit and is not scored"),
     ],
 )  # fmt: skip
 def test_scoring_refuses_a_gate_that_cannot_judge(tmp_path, options, problem):
