@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from am.hypotheses import read_references, read_words
+from am.score import read_setting
 from am.wer import GAP, align_words
 from harness.atomic import write_whole
 from harness.errors import DataDirError, DecodeError
@@ -63,7 +64,7 @@ def judge_confidences(decode_dir: str | Path, data_dir: str | Path, words: str |
     Utterances without a lattice have no words.  Raises DataDirError where score.json or a transcript is missing.
     """
     decode_dir = Path(decode_dir)
-    weight, penalty = _setting(decode_dir / "score.json")
+    weight, penalty = read_setting(decode_dir)
     symbols, references = read_words(words), read_references(data_dir)
     judged: list[Word] = []
     for utterance, lattice in read_decode_dir(decode_dir):
@@ -84,14 +85,6 @@ def judge_confidences(decode_dir: str | Path, data_dir: str | Path, words: str |
             for word, confidence, correct in zip(spoken, sure, right, strict=True)
         ]
     return judged
-
-
-def _setting(path: Path) -> tuple[float, float]:
-    try:
-        tuned = json.loads(path.read_text(encoding="utf-8"))
-        return float(tuned["lm_weight"]), float(tuned["word_ins_penalty"])
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise DataDirError(path, f"names no weight and penalty ({error})", mend="run 'am score' first") from error
 
 
 def normalised_cross_entropy(words: Sequence[Word]) -> float | None:

@@ -5,14 +5,14 @@ A decoding is ``exp/<training>/<model>/decode_<test>_<lm>/`` with the files that
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from am.bootstrap import Errors
-from am.score import read_errors
+from am.score import read_errors, read_setting
 from harness.errors import DataDirError
+from kaldi_bridge.groups import age_group
 from kaldi_bridge.text_tables import read_text_table
 
 TESTS = {  # columns of the table, in this order
@@ -23,7 +23,6 @@ TESTS = {  # columns of the table, in this order
     "clean_enhanced": "clean through the enhancer",
 }
 TRAININGS = {"clean": "clean", "multi": "clean + noisy", "multi_enhanced": "clean + noisy + enhanced"}
-AGE_GROUPS = ((6, 8), (9, 11), (12, 15))  # years
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +50,7 @@ def read_decodings(exp: Path) -> list[Decoding]:
 
 def _read(folder: Path) -> Decoding:
     test, _, lm = folder.name.removeprefix("decode_").rpartition("_")
-    try:
-        tuned = json.loads((folder / "score.json").read_text(encoding="utf-8"))
-        setting = float(tuned["lm_weight"]), float(tuned["word_ins_penalty"])
-    except (OSError, KeyError, ValueError) as error:
-        raise DataDirError(folder / "score.json", f"is damaged ({error})", mend="run 'am score' again") from error
+    setting = read_setting(folder)
     return Decoding(
         training=folder.parent.parent.name, model=folder.parent.name, test=test, lm=lm, folder=folder,
         errors=read_errors(folder), lm_weight=setting[0], word_ins_penalty=setting[1],
@@ -78,11 +73,4 @@ def snr_of(data: Path) -> Mapping[str, str]:
 def age_group_of(data: Path) -> Mapping[str, str]:
     """Speaker -> '6-8', '9-11' or '12-15' (or 'other'), from ``spk2age``; empty where there is none."""
     path = data / "spk2age"
-    return {speaker: _group(age) for speaker, age in read_text_table(path).items()} if path.is_file() else {}
-
-
-def _group(age: str) -> str:
-    for low, high in AGE_GROUPS:
-        if age.isdecimal() and low <= int(age) <= high:
-            return f"{low}-{high}"
-    return "other"
+    return {speaker: age_group(age) for speaker, age in read_text_table(path).items()} if path.is_file() else {}

@@ -222,6 +222,18 @@ def write_score(decode_dir: Path, result: Score) -> None:
         stream.write(json.dumps(summary, indent=2) + "\n")
 
 
+def read_setting(decode_dir: Path) -> Setting:
+    """Language model weight and penalty of a scored decode directory, from its score.json."""
+    path = decode_dir / "score.json"
+    try:
+        tuned = json.loads(path.read_text(encoding="utf-8"))
+        return float(tuned["lm_weight"]), float(tuned["word_ins_penalty"])
+    except FileNotFoundError as missing:
+        raise DataDirError(path, "no such file", mend="run 'am score' first") from missing
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise DataDirError(path, f"is damaged ({error})", mend="run 'am score' again") from error
+
+
 def read_errors(path: str | Path) -> Errors:
     """The errors by utterance of a per_utt.tsv (or its directory), for intervals and comparisons."""
     path = Path(path)

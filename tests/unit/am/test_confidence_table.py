@@ -63,7 +63,7 @@ def test_the_golden_directory_is_judged_at_its_own_setting(golden_dir: Path, tmp
     ask = ["confidence", "--decode", f"{decode}", "--data", f"{golden_dir}/data/test", "--graph", f"{graph}"]
     refused = CliRunner().invoke(app, ask)
     assert isinstance(refused.exception, DataDirError)
-    assert "names no weight and penalty" in str(refused.exception)
+    assert "score.json: no such file" in str(refused.exception)
     result = score(decode, golden_dir / "data/test", graph, 7, 0.0)
     done = CliRunner().invoke(app, [*ask, "--set", "bins=4"])
     assert done.exit_code == 0, done.exception
