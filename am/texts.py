@@ -1,6 +1,8 @@
 """Transcripts of files from anywhere, scored without a decode directory: Kaldi's text, NIST's trn, or plain lines.
 
 text: 'utterance word word'; trn: 'word word (utterance)'; lines: words alone, the line's number is the utterance.
+sclite's alternatives in braces are words like others.
+
 Modes are those of compute-wer for an utterance without hypothesis: strict refuses it, all counts it as deleted, present
 leaves it out.
 """

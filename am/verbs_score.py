@@ -24,6 +24,9 @@ def score(
     dev_data: Annotated[Path | None, typer.Option("--dev-data", help="its data directory")] = None,
     lm_weight: Annotated[int | None, typer.Option("--lm-weight", help="weight to use as it is")] = None,
     penalty: Annotated[float, typer.Option("--penalty", help="word insertion penalty to use with --lm-weight")] = 0.0,
+    lexicon: Annotated[
+        Path | None, typer.Option("--lexicon", help="pronunciations, for confusions of phones; default: the graph's")
+    ] = None,
     kaldi: Annotated[bool, typer.Option("--kaldi", help="sweep over the set itself; write scoring_kaldi")] = False,
     config: Annotated[Path | None, typer.Option("--config", help="YAML of the grid")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE over the config, as max_lmwt=40")] = None,
@@ -45,7 +48,7 @@ def score(
             mend = "give --dev-decode and --dev-data to tune on, or --lm-weight, or --kaldi to tune on the set itself"
             raise ConfigError("am score", "no language model weight", mend=mend)
         lm_weight, penalty = tune(dev_decode, dev_data, graph, grid)
-    result = score_at(decode, data, graph, lm_weight, penalty)
+    result = score_at(decode, data, graph, lm_weight, penalty, lexicon)
     ci = interval(read_errors(decode))
     typer.echo(f"{result.counts.line()} weight {lm_weight} penalty {penalty}")
     rate = 100.0 * result.wrong_sentences / len(result.rows)

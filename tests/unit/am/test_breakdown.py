@@ -7,11 +7,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from am.__main__ import app
 from am.aligned import Aligned, read_aligned, write_aligned
 from am.bootstrap import Errors, interval
 from am.breakdown import BreakdownConfig, breakdown
 from am.confusion import phone_confusions, read_pronunciations, word_confusions
+from am.hypotheses import read_words
 from am.score import score
 from am.wer import align_words, count_errors
 from harness.errors import DataDirError
@@ -122,6 +125,20 @@ def test_a_damaged_table_of_alignments_names_the_line(tmp_path: Path, text: str,
     (tmp_path / "aligned.tsv").write_text(text)
     with pytest.raises(DataDirError, match=message):
         read_aligned(tmp_path)
+
+
+def test_phones_are_those_of_the_lexicon_that_is_given(golden_dir: Path, tmp_path: Path) -> None:
+    decode, graph = tmp_path / "decode", golden_dir / "exp/tri3b/graph"
+    shutil.copytree(golden_dir / "exp/tri3b/decode_test", decode)
+    words = read_words(graph).values()
+    (tmp_path / "lexicon.txt").write_text("".join(f"{word} A\n" for word in words if word != "<eps>"))
+    ask = ["score", "--decode", f"{decode}", "--data", f"{golden_dir}/data/test", "--graph", f"{graph}/words.txt"]
+    done = CliRunner().invoke(app, [*ask, "--lm-weight", "7", "--lexicon", f"{tmp_path}/lexicon.txt"])
+    assert done.exit_code == 0, done.exception
+    assert "%WER 49.25 [ 33 / 67, 10 ins, 6 del, 17 sub ] weight 7" in done.output
+    phones = json.loads((decode / "breakdown.json").read_text())["confusions"]["phones"]
+    assert (phones["of"], phones["substitutions"]) == (67, []), "to this lexicon all words sound alike"
+    assert f"%SER {json.loads((decode / 'breakdown.json').read_text())['all']['ser']:.2f} [" in done.output
 
 
 def test_scoring_the_golden_directory_writes_the_breakdown(golden_dir: Path, tmp_path: Path) -> None:
