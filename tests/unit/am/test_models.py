@@ -131,6 +131,17 @@ def test_shipped_configs_cover_every_model_of_the_table():
     assert {load_config(AcousticConfig, path).model for path in CONFIGS} == MODELS.keys()
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_the_table_of_models_has_the_size_of_every_trunk(name):
+    config = load_config(AcousticConfig, CONFIGS[0].with_name(f"{name}_paper.yaml"))
+    with torch.device("meta"):
+        model = HybridModel(config.hybrid, 3200 if name == "sincnet" else 40, 2, 2)
+    size = sum(parameter.numel() for parameter in model.trunk.parameters())
+    table = (CONFIGS[0].parents[2] / "docs" / "acoustic_models.md").read_text(encoding="utf-8")
+    row = next(line for line in table.splitlines() if line.startswith(f"| `{name}` |"))
+    assert row.split("|")[3].strip() == f"{size:,}"
+
+
 def test_a_section_of_another_model_is_refused(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text("model: gru\nligru:\n  units: 8\n")
