@@ -58,6 +58,7 @@ def steps_of(
     """Every utterance of `reference` that `estimate` has too, in order; both as `enhance score` takes them."""
     truth, judged = open_recordings(reference), open_recordings(estimate)
     common = [utterance for utterance in truth.utterances if utterance in judged.utt2spk]
+    _table.cache_clear()  # the place may hold other recordings than at the last call
     work = partial(_step, os.fspath(reference), os.fspath(estimate))
     return map_jobs(work, common, jobs=jobs, label=f"delays of {judged.path.name}")
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,16 @@ def test_each_way_to_be_out_of_step_is_a_check_that_names_the_utterance(clean_di
     }
     assert (found["longest delay"].value, found["longest delay"].broken_by) == (3, 3)
     assert named(sound_checks(clean_dir, estimate, scores, only(max_delay=3), jobs=1))["longest delay"].kept
+
+
+def test_a_second_look_sees_the_recordings_that_are_there_now(clean_dir, tmp_path):
+    for lag in (2, 5):
+        late = copy_of(
+            clean_dir, tmp_path / str(lag), lambda _, sound, lag=lag: (np.concatenate([np.zeros(lag), sound]), RATE)
+        )
+        shutil.rmtree(tmp_path / "there", ignore_errors=True)
+        shutil.copytree(late, tmp_path / "there")
+        assert {step.delay for step in steps_of(clean_dir, tmp_path / "there", jobs=1)} == {lag}
 
 
 def test_silence_that_stays_silence_is_no_harm(clean_dir, tmp_path):
