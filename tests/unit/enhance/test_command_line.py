@@ -42,7 +42,7 @@ WRONG_CALLS = {
     "denoise --data {clean} --device tpu --out {out}": "must be cpu, cuda or auto",
     "train --noise {noise} --out {out}": "needs either --data or --pack",
     "train --data {clean} --noise {noise} --set train.stepss=3 --out {out}": "did you mean 'steps'",
-    "score --reference {clean} --estimate {empty} --out {out}": "utt2spk",
+    "score --reference {clean} --estimate {empty} --out {out}": "holds no audio files",
 }
 
 
