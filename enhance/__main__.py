@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from enhance import verbs_data, verbs_judge, verbs_models, verbs_search, verbs_stream, verbs_train
+import sys
+
+from enhance.pipe_client import client_asked, run_client
+
+if __name__ == "__main__" and (place := client_asked(sys.argv[1:])) is not None:
+    run_client(place)  # before the imports below, which take longer than its work
+
+from enhance import verbs_data, verbs_judge, verbs_models, verbs_pipe, verbs_search, verbs_stream, verbs_train
 from harness.cli import app_for, run
 
 app = app_for("enhance", "Noisy speech to clean speech: mix, train, denoise, score.")
@@ -11,6 +18,8 @@ app.command()(verbs_train.train)
 app.command()(verbs_search.search)
 app.command()(verbs_data.denoise)
 app.command()(verbs_stream.stream)
+app.command()(verbs_pipe.pipe)
+app.command()(verbs_pipe.serve)
 app.command()(verbs_data.score)
 app.command()(verbs_data.compare)
 app.command()(verbs_data.statistics)

@@ -29,8 +29,10 @@ from harness.log import get_logger
 from kaldi_bridge.audio import AudioTable
 from kaldi_bridge.data_dir import STALE_AFTER_NEW_AUDIO, DataDir
 from kaldi_bridge.sound_files import WavWriter
+from kaldi_bridge.wav_ark import write_wav_ark
 
 REPORT = "denoise.json"
+ARK = "wav.ark"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,7 @@ class DenoiseConfig:
     resample: bool = False  # convert recordings of another rate instead of refusing them
     device: str = "cpu"
     max_failed: float = 0.05  # share of recordings that may fail, as Kaldi's make_mfcc.sh
+    ark: bool = False  # all recordings in one wav.ark, wav.scp with places in it, instead of a wav each
 
     def __post_init__(self) -> None:
         if not 0 <= self.mix <= 1:
@@ -76,8 +79,13 @@ def denoise_data_dir(
         return report
     failed = set(report["failed"])
     keep = [utterance for utterance in data.utterances if data.recording_of(utterance) not in failed]
-    _tables(data, keep, target.out).write_tables(target.partial)
-    return _finish(target, report)
+    kept = _tables(data, keep, target.out)
+    if config.ark:
+        names = sorted(kept.keys("recording"))
+        places = write_wav_ark(target.partial / ARK, ((name, target.partial / f"wav/{name}.wav") for name in names))
+        kept.tables["wav.scp"] = {name: f"{target.out / ARK}:{place}" for name, place in places.items()}
+    kept.write_tables(target.partial)
+    return _finish(target, report, without="wav" if config.ark else None)
 
 
 def denoise_files(
@@ -112,6 +120,7 @@ def _denoise(
     request = {
         "denoise": [[one.name, one.source, one.channel] for one in recordings], "model": _fingerprint(config.model),
         "mix": config.mix, "resample": config.resample, "sources": stamp_of(one.source for one in recordings),
+        **({"ark": True} if config.ark else {}),
     }  # fmt: skip
     target = ResumableDir(out, request, force=force)
     if target.done:
@@ -136,12 +145,13 @@ def _denoise(
     return target, report
 
 
-def _finish(target: ResumableDir, report: dict[str, Any]) -> dict[str, Any]:
-    """Write and log the report, and put the directory in its place."""
+def _finish(target: ResumableDir, report: dict[str, Any], without: str | None = None) -> dict[str, Any]:
+    """Write and log the report, and put the directory in its place, without one of its folders."""
     log = get_logger("enhance")
     with write_whole(target.partial / REPORT) as stream:
         json.dump(report, stream, indent=1)
-    shutil.rmtree(target.partial / "notes", ignore_errors=True)
+    for folder in ("notes", *([without] if without else [])):
+        shutil.rmtree(target.partial / folder, ignore_errors=True)
     target.finish()
     rate, clipped, failed = report["sample_rate"], report["clipped_recordings"], report["failed"]
     log.info("%d recordings enhanced to %s at %d Hz, mono", report["recordings"], target.out, rate)
@@ -235,7 +245,9 @@ def _fingerprint(model: str) -> str:
     return hashlib.sha256((BUILTIN if model == "builtin" else Path(model)).read_bytes()).hexdigest()
 
 
-def check_choice(data: Path | None, source: Path | None) -> None:
-    """Exactly one kind of input.  Raises ConfigError."""
+def check_choice(data: Path | None, source: Path | None, ark: bool = False) -> None:
+    """Exactly one kind of input, and a data directory where its archive is asked for.  Raises ConfigError."""
     if (data is None) == (source is None):
         raise ConfigError("enhance denoise", "needs either --data or --in", mend="give one of the two")
+    if ark and data is None:
+        raise ConfigError("--ark", "needs the wav.scp of a data directory", mend="give --data, or leave it out")

@@ -39,6 +39,7 @@ def denoise(
     resample: Annotated[bool, typer.Option(help="convert recordings of another sample rate")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto")] = "cpu",
     max_failed: Annotated[float, typer.Option(help="share of recordings that may fail")] = 0.05,
+    ark: Annotated[bool, typer.Option("--ark", help="one wav.ark instead of a wav for each recording")] = False,
     jobs: Annotated[int | None, typer.Option(help="processes; all cores if not given")] = None,
     force: Annotated[bool, typer.Option(help="replace what stands at --out")] = False,
 ) -> None:
@@ -46,11 +47,12 @@ def denoise(
     from enhance.denoise import DenoiseConfig, check_choice, denoise_data_dir, denoise_files
     from enhance.verbs_train import pick_device
 
-    check_choice(data, source)
+    check_choice(data, source, ark)
     try:
         config = DenoiseConfig(
-            model=model, mix=mix, resample=resample, device=pick_device(device), max_failed=max_failed
-        )
+            model=model, mix=mix, resample=resample, device=pick_device(device), max_failed=max_failed,
+            ark=ark,
+        )  # fmt: skip
     except ValueError as error:
         raise ConfigError("enhance denoise", str(error), mend="change the option") from error
     if data is not None:

@@ -57,25 +57,40 @@ def read_sound(
 @contextmanager
 def open_sound(name: str, *, where: str = "", allow_commands: bool = True) -> Iterator[tuple[Any, SoundInfo]]:
     """(soundfile.SoundFile, header) of an extended file name; the header is checked against the size of the file."""
+    where = where or name
+    with _byte_stream(name, where, allow_commands) as stream, _sound_in(stream, where) as opened:
+        yield opened
+
+
+def sound_of(raw: bytes, where: str) -> tuple[Samples, SoundInfo]:
+    """(float32 [frames, channels] in [-1, 1], header) of a sound file in memory, as a pipe brings it.
+
+    Raises AudioError at ``where`` as read_sound does.
+    """
+    with _sound_in(_with_length(io.BytesIO(raw)), where) as (sound, info):
+        samples = sound.read(info.frames, dtype="float32", always_2d=True)
+    return checked(samples, info.frames, info, where), info
+
+
+@contextmanager
+def _sound_in(stream: IO[bytes], where: str) -> Iterator[tuple[Any, SoundInfo]]:
     import soundfile
 
-    where = where or name
-    with _byte_stream(name, where, allow_commands) as stream:
-        _check_size(stream, where)
+    _check_size(stream, where)
+    try:
+        sound = soundfile.SoundFile(stream)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        problem = f"is not sound that can be read ({_reason(error)})"
+        mend = "give wav, flac, ogg or sph; convert others in wav.scp (sph2pipe ... |, ffmpeg ... |)"
+        raise AudioError(where, problem, mend=mend) from error
+    with sound:
+        if sound.frames <= 0:
+            raise AudioError(where, "has no samples", mend="remove the recording, or record it again")
         try:
-            sound = soundfile.SoundFile(stream)
-        except (soundfile.LibsndfileError, RuntimeError) as error:
-            problem = f"is not sound that can be read ({_reason(error)})"
-            mend = "give wav, flac, ogg or sph; convert others in wav.scp (sph2pipe ... |, ffmpeg ... |)"
-            raise AudioError(where, problem, mend=mend) from error
-        with sound:
-            if sound.frames <= 0:
-                raise AudioError(where, "has no samples", mend="remove the recording, or record it again")
-            try:
-                yield sound, SoundInfo(sound.samplerate, sound.channels, sound.frames, sound.subtype)
-            except soundfile.LibsndfileError as error:
-                problem = f"breaks off or is damaged ({_reason(error)})"
-                raise AudioError(where, problem, mend="copy the file again from its source") from error
+            yield sound, SoundInfo(sound.samplerate, sound.channels, sound.frames, sound.subtype)
+        except soundfile.LibsndfileError as error:
+            problem = f"breaks off or is damaged ({_reason(error)})"
+            raise AudioError(where, problem, mend="copy the file again from its source") from error
 
 
 def checked(samples: Samples, expected: int, info: SoundInfo, where: str) -> Samples:
