@@ -76,6 +76,7 @@ def test_word_confusions_are_counted_and_ordered(aligned: Aligned) -> None:
 
 
 def test_phone_confusions_take_the_nearest_pronunciations_and_name_what_they_leave_out() -> None:
+    lexicon: dict[str, list[tuple[str, ...]]]
     lexicon = {"a": [("AH",), ("EY",)], "ate": [("EY", "T")], "cat": [("K", "AE", "T")], "bat": [("B", "AE", "T")]}
     alignments = {"u1": [("cat", "bat")], "u2": [("a", "ate")], "u3": [("a", "a")], "u4": [("cow", "cat")]}
     found = phone_confusions(alignments, lexicon)
