@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from enhance.fine_tune import CRITIC_KIND
 from enhance.foreign import (
     advanced_segan,
     course_work,
@@ -39,7 +40,7 @@ KINDS: dict[str, Reader] = {
     "hifi-plusplus": hifi_plusplus.read_generator,
     "course-work": course_work.read_generator,
 }
-CRITIC_KIND = "enhance-critic"  # of a checkpoint that holds a critic alone
+
 OPTION_FILES = ("train.opts", "config.json")  # what stands beside a checkpoint where --options is not given
 
 
