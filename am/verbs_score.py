@@ -31,7 +31,7 @@ def score(
     config: Annotated[Path | None, typer.Option("--config", help="YAML of the grid")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE over the config, as max_lmwt=40")] = None,
 ) -> None:
-    """Word error rate of a decode directory, at a weight tuned on a development set, and its breakdown (docs/files.md)."""
+    """Word errors of a decode directory, at a weight tuned on a development set, all together and by group."""
     from am.bootstrap import interval
     from am.score import ScoreConfig, read_errors, score_kaldi, tune
     from am.score import score as score_at

@@ -55,6 +55,6 @@ def test_every_printed_digit_is_that_of_the_real_program(
     program = f"compute-wer-bootci --replications={replications} --mode=strict ark:ref ark:first ark:second"
     command = ["bash", "-c", f". {kaldi_root}/path.sh; cd {tmp_path}; {program}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"LC_ALL": "C"})
-    one, other, better = kaldi_comparison(*(Errors.of(each) for each in rows), replications)
+    one, other, better = kaldi_comparison(Errors.of(rows[0]), Errors.of(rows[1]), replications)
     ours = [one.line("Set1"), other.line("Set2"), f"Probability of Set2 improving Set1: {100 * better:.2f}"]
     assert [line for line in done.stdout.splitlines() if line.strip()] == ours
