@@ -129,7 +129,7 @@ def _quarters(metric: Metric, rows: Sequence[Change]) -> list[int]:
 
 
 def thinned(rows: Sequence[Change], most: int) -> Sequence[Change]:
-    """At most ``most`` of the rows, evenly over their order; they stand by name, so that every speaker keeps a share."""
+    """At most ``most`` of the rows, evenly over their order, which is by name: every speaker keeps a share."""
     return rows if len(rows) <= most else [rows[n * len(rows) // most] for n in range(most)]
 
 

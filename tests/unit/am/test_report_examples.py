@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from scipy.stats import spearmanr
 
+from am.bootstrap import Interval
 from am.report import ReportConfig, write_report
 from am.reporting.examples import BANDS, FORMATS, encode, gather, picture, ranked, spectrogram
-from am.reporting.findings import Findings
+from am.reporting.findings import Findings, verdict
 from am.reporting.notes import notes_html
+from am.reporting.quality import METRICS, Change, rank_correlation
 from am.reporting.tables import Cell, Table
 from am.results import read_decodings
 from tests.report_work import RATE, WORDS, put, write_data, write_sounds
@@ -155,3 +158,21 @@ def test_notes_become_headings_lists_and_code() -> None:
         "<pre>./run.sh \\",
         "  --x</pre>",
     ]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(-5.0, -0.1, "lowered"), (-5.0, 0.0, "unchanged"), (-5.0, 3.0, "unchanged"), (0.0, 4.0, "unchanged"),
+     (0.1, 4.0, "raised")],
+)  # fmt: skip
+def test_only_an_interval_on_one_side_of_zero_is_a_change(low: float, high: float, said: str) -> None:
+    assert verdict(Interval(value=(low + high) / 2, low=low, high=high, blocks=8)) == said
+
+
+def test_the_rank_correlation_is_spearman_s_of_gains_on_both_sides() -> None:
+    draw = np.random.default_rng(1)
+    quality, errors = draw.normal(size=50), draw.integers(-3, 4, 50)
+    rows = [Change(str(n), float(q), int(e)) for n, (q, e) in enumerate(zip(quality, errors, strict=True))]
+    expected = spearmanr(quality, -errors).statistic
+    assert rank_correlation(METRICS["pesq"], rows) == pytest.approx(expected)
+    assert rank_correlation(METRICS["log_mel"], rows) == pytest.approx(-expected), "there less is better"
