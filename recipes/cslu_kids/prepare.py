@@ -70,7 +70,9 @@ def prepare(
     for name in ("docs/all.map", *(f"speech/{style}" for style in styles)):
         if not (source / name).exists():
             raise DataDirError(source / name, "is missing from the corpus", mend=MEND)
-    left_out, tables = LeftOut(), {name: {} for name in ("wav_scp", "text", "utt2spk", "utt2style", "spk2grade")}
+    left_out = LeftOut()
+    names = ("wav_scp", "text", "utt2spk", "utt2style", "spk2grade")
+    tables: dict[str, dict[str, str]] = {name: {} for name in names}
     for each in styles:
         if each == "scripted":
             raw = scripted_texts(source, wanted, left_out, unmarked=verified == "any")

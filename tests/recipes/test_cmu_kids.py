@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from harness.errors import SchoolyardError
 from kaldi_bridge.audio import AudioTable
-from tests.recipes.preparing import all_bytes, prepared, report, sound
+from kaldi_bridge.data_dir import DataDir
+from tests.recipes.preparing import ROOT, all_bytes, prepared, report, sound
 
 AGES = (6, 6, 7, 7, 8, 8, 8, 9, 9, 10, 11, "NA")
 PROMPTS = {"1ba": "A BEE FLEW", "2cc": "THE DOGS' FOOD", "3dd": "ELEVEN CATS"}
@@ -141,6 +145,18 @@ def test_a_damaged_table_is_named_with_its_line(
     path.write_text(path.read_text().replace(old, new, 1))
     with pytest.raises(SchoolyardError, match=said):
         prepared("cmu_kids", corpus, tmp_path / "data")
+
+
+def test_stage_0_of_the_recipe_prepares_it_with_the_words_for_prepare(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "venv/bin").mkdir(parents=True)
+    (tmp_path / "venv/bin/activate").write_text(f'export PATH="{Path(sys.executable).parent}:$PATH"\n')
+    work, noise = tmp_path / "work", str(corpus)  # any folder will do for the noise of later stages
+    command = [str(ROOT / "run.sh"), "--recipe", "cmu_kids", "--source", str(corpus), "--work", str(work)]
+    options = ["--noise-train", noise, "--noise-test", noise, "--stop-stage", "0", "--prepare", "--set partial=drop"]
+    env = os.environ | {"SCHOOLYARD_VENV": str(tmp_path / "venv")}
+    result = subprocess.run([*command, *options], env=env, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "THE DOGS' FOOD" in (DataDir.read(work / "data/train").text or {}).values()
 
 
 def test_a_folder_that_is_no_corpus_is_refused(tmp_path: Path) -> None:
