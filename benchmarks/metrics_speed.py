@@ -31,7 +31,8 @@ from enhance.score import ScoreConfig, score_data_dirs
 from kaldi_bridge.audio import resample
 from kaldi_bridge.data_dir import DataDir
 
-RESULT = Path(__file__).resolve().parent / "results" / "metrics_speed.md"
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT / "benchmarks" / "results" / "metrics_speed.md"
 METRICS = ("pesq", "pesq_nb", "stoi", "estoi")
 RATE = 16000
 
@@ -99,7 +100,8 @@ def processor_seconds() -> float:
 
 
 def write(times: dict[str, list[tuple[float, float]]], arguments: argparse.Namespace) -> None:
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    asked = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    commit = subprocess.run(asked, capture_output=True, text=True, check=False)
     lines = [
         "# Speed of scoring", "", f"`{' '.join(['python', 'benchmarks/metrics_speed.py', *sys.argv[1:]])}`", "",
         f"{datetime.date.today()}, commit {commit.stdout.strip()}, {platform.processor() or platform.machine()}, "

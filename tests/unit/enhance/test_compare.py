@@ -146,3 +146,30 @@ def test_what_cannot_be_compared_is_refused(tmp_path, pair):
     moved = write_scores(tmp_path / "moved.csv", {"s00-0": "1.0"}, {"s00-0": "s77"})
     with pytest.raises(DataDirError, match="utterance s00-0 is of s00 and of s77"):
         compare_systems(tables | {"third": moved})
+
+
+def called(*words):
+    from typer.testing import CliRunner
+
+    from enhance.__main__ import app
+
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_the_verb_takes_any_number_of_systems_after_one_option_or_none(pair, tmp_path):
+    tables, _, _ = pair
+    words = [f"{name}={path}" for name, path in {**tables, "third": tables["first"]}.items()]
+    after_option = called("compare", "--systems", *words, "--out", tmp_path / "out", "--seed", 3)
+    assert after_option.exit_code == 0, after_option.output
+    assert "third - second" in after_option.output
+    with open(tmp_path / "out" / "compare.csv", newline="") as stream:
+        assert len(list(csv.DictReader(stream))) == 3
+    assert called("compare", *words, "--seed", 3).output.splitlines() == after_option.output.splitlines()[:-1]
+    assert called("compare", *words).output != called("compare", *words, "--seed", 3).output
+
+
+def test_the_verb_refuses_words_that_name_no_system(pair):
+    tables, _, _ = pair
+    for words, said in (((tables["first"],), "expected NAME=VALUE"), (("a=x", "a=y"), "the name 'a' comes twice")):
+        with pytest.raises(ConfigError, match=said):
+            raise called("compare", *words).exception
