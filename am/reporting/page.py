@@ -11,7 +11,6 @@ from pathlib import Path
 from am.reporting.canvas import swatch
 from am.reporting.chapter import Chapter, Chart, Listing
 from am.reporting.examples import Examples
-from am.reporting.findings import VERDICTS
 from am.reporting.headlines import Headline
 from am.reporting.notes import notes_html
 from am.reporting.tables import Table
@@ -35,5 +34,5 @@ def page(title: str, headlines: Sequence[Headline], notes: Sequence[str], chapte
     return environment.get_template("page.html.jinja").render(
         title=title, headlines=headlines, notes=[Markup(notes_html(note)) for note in notes], chapters=chapters,
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
-        script=Markup((HERE / "page.js").read_text(encoding="utf-8")), verdicts=VERDICTS,
+        script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
     )  # fmt: skip
