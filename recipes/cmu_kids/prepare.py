@@ -27,6 +27,7 @@ from harness.errors import DataDirError
 from kaldi_bridge.data_dir import DataDir
 from kaldi_bridge.text_tables import text_lines
 from recipes.lib.corpus import LeftOut, Lists, Out, Overrides, Seed, Source, sets_of, write_lexicon, write_sets
+from recipes.lib.plain_wav import Jobs, Wav, as_plain_wav
 from recipes.lib.transcripts import PLAIN, Conventions, TranscriptConfig
 
 TEST_EVERY, DEV_EVERY = 5, 8
@@ -54,6 +55,8 @@ def prepare(
     lexicon: Annotated[Path | None, typer.Option("--lexicon", help="instead of tables/alignmnt.dic")] = None,
     lists: Lists = None,
     seed: Seed = 0,
+    wav: Wav = False,
+    jobs: Jobs = None,
     overrides: Overrides = None,
 ) -> None:
     """Write train, dev and test with ages and genders, and the lexicon."""
@@ -74,6 +77,8 @@ def prepare(
     for name, part in sets.items():
         if set(part.speakers) - set(groups):
             sets[name] = part.without("spk2age")  # Kaldi wants the ages of all, or of nobody
+    if wav:
+        sets = as_plain_wav(sets, out, jobs=jobs)
     write_sets(out, sets, left_out, corpus="cmu_kids", text=text, transcripts=to_plain(config), seed=seed)
     write_lexicon(
         lexicon or root / "tables" / "alignmnt.dic", out, sets, unknown_word=config.unknown_word, skip=("[", "/", "+")

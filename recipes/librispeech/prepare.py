@@ -23,6 +23,7 @@ from kaldi_bridge.data_dir import DataDir
 from kaldi_bridge.text_tables import key_and_value, text_lines
 from recipes.lib.corpus import LeftOut, Out, Source, write_lexicon, write_sets
 from recipes.lib.download import Archive, fetch, unpack
+from recipes.lib.plain_wav import Jobs, Wav, as_plain_wav
 
 MIRROR = "https://us.openslr.org"
 SUBSETS = {  # md5 as published beside the archives
@@ -49,6 +50,8 @@ def prepare(
     lexicon: Annotated[Path | None, typer.Option("--lexicon", help=f"instead of SOURCE/{LEXICON}")] = None,
     download: Annotated[bool, typer.Option("--download", help="fetch what is missing into --source")] = False,
     server: Annotated[str, typer.Option("--server", help="where to fetch it")] = "https://www.openslr.org",
+    wav: Wav = False,
+    jobs: Jobs = None,
 ) -> None:
     """Write train, dev and test with genders, and the lexicon."""
     subsets = {name: _subsets(name, text) for name, text in (("train", train), ("dev", dev), ("test", test))}
@@ -59,6 +62,8 @@ def prepare(
     genders = read_genders(root / "SPEAKERS.TXT")
     sets = {name: read_set(root, names, out / name, genders, left_out) for name, names in subsets.items()}
     left_out.refuse_too_many(root, sum(len(data.utt2spk) for data in sets.values()), MEND)
+    if wav:
+        sets = as_plain_wav(sets, out, jobs=jobs)
     write_sets(out, sets, left_out, corpus="librispeech", subsets=subsets)
     write_lexicon(lexicon or source / LEXICON, out, sets)
 

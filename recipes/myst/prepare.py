@@ -28,6 +28,7 @@ from harness.errors import DataDirError
 from kaldi_bridge.data_dir import DataDir
 from kaldi_bridge.sound_files import open_sound
 from recipes.lib.corpus import LeftOut, Lexicon, Out, Overrides, Source, write_lexicon, write_sets
+from recipes.lib.plain_wav import Jobs, Wav, as_plain_wav
 from recipes.lib.transcripts import PLAIN, Conventions, TranscriptConfig
 
 PARTS = {"train": "train", "dev": "development", "test": "test"}
@@ -55,6 +56,8 @@ def prepare(
     lexicon: Lexicon,
     min_words: Annotated[int, typer.Option("--min-words", help="fewer words: left out", min=1)] = 1,
     max_seconds: Annotated[float, typer.Option("--max-seconds", help="longer: left out; 0 for any length")] = 0.0,
+    wav: Wav = False,
+    jobs: Jobs = None,
     overrides: Overrides = None,
 ) -> None:
     """Write train, dev and test of the transcribed utterances, and the lexicon."""
@@ -70,6 +73,8 @@ def prepare(
     }
     left_out.refuse_too_many(root / "data", sum(len(data.utt2spk) for data in sets.values()), MEND)
     options = {"min_words": min_words, "max_seconds": max_seconds, "transcripts": to_plain(config)}
+    if wav:
+        sets = as_plain_wav(sets, out, jobs=jobs)
     write_sets(out, sets, left_out, corpus="myst", **options)
     write_lexicon(lexicon, out, sets, unknown_word=config.unknown_word)
 

@@ -19,22 +19,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.atomic import whole_dir
 from harness.cli import app_for, run
 from harness.config import load_config, to_plain
-from harness.errors import AudioError, DataDirError
-from harness.jobs import map_jobs
-from kaldi_bridge.audio import resample
+from harness.errors import DataDirError
 from kaldi_bridge.data_dir import DataDir
-from kaldi_bridge.sound_files import read_sound, write_wav
 from kaldi_bridge.text_tables import read_text_table, text_lines
 from recipes.lib.corpus import LeftOut, Lexicon, Out, Overrides, Source, write_lexicon, write_sets
+from recipes.lib.plain_wav import Jobs, as_plain_wav
 from recipes.lib.transcripts import PLAIN, Conventions, TranscriptConfig
 
 PARTS = {"train": "train", "dev": "eval", "test": "test"}
@@ -58,22 +54,18 @@ def prepare(
     mlf: Annotated[Path | None, typer.Option("--mlf", help="HTK master label file of words")] = None,
     ages: Annotated[Path | None, typer.Option("--ages", help="lines 'child years'")] = None,
     rate: Annotated[int, typer.Option("--rate", help="Hz of what is written")] = 16000,
-    jobs: Annotated[int | None, typer.Option("--jobs", help="processes; all cores if not given")] = None,
+    jobs: Jobs = None,
     overrides: Overrides = None,
 ) -> None:
     """Write train, dev and test, the sound at one rate, and the lexicon."""
-    config, left_out, out = load_config(TranscriptConfig, None, overrides or []), LeftOut(), out.resolve()
+    config, left_out = load_config(TranscriptConfig, None, overrides or []), LeftOut()
     labels = None if mlf is None else read_mlf(mlf)
     years = None if ages is None else read_text_table(ages)
-    sounds: dict[str, Path] = {}
-    sets = {
-        name: read_part(_folder(source, part), out, labels, config, left_out, sounds) for name, part in PARTS.items()
-    }
+    sets = {name: read_part(_folder(source, part), labels, config, left_out) for name, part in PARTS.items()}
     left_out.refuse_too_many(source, sum(len(data.utt2spk) for data in sets.values()), MEND)
     if years is not None:
         sets = {name: with_ages(data, years, ages or source) for name, data in sets.items()}
-    with whole_dir(out / "audio", force=True) as folder:
-        list(map_jobs(_Conversion(folder, rate), sorted(sounds.items()), jobs=jobs, label="convert", unit="file"))
+    sets = as_plain_wav(sets, out, rate=rate, jobs=jobs)
     write_sets(out, sets, left_out, corpus="pfstar", rate=rate, transcripts=to_plain(config))
     write_lexicon(lexicon, out, sets, unknown_word=config.unknown_word)
 
@@ -87,25 +79,22 @@ def _folder(source: Path, part: str) -> Path:
     return found[0]
 
 
-def read_part(
-    folder: Path, out: Path, labels: Mapping[str, str] | None, config: TranscriptConfig, left_out: LeftOut,
-    sounds: dict[str, Path],
-) -> DataDir:  # fmt: skip
-    """The recordings of a part that have words; `sounds` gets {utterance: original recording}."""
-    wav, texts, utt2spk = {}, {}, {}
+def read_part(folder: Path, labels: Mapping[str, str] | None, config: TranscriptConfig, left_out: LeftOut) -> DataDir:
+    """The recordings of a part that have words."""
+    wav: dict[str, str] = {}
+    texts, utt2spk = {}, {}
     for path in sorted([*folder.rglob("*.wav"), *folder.rglob("*.WAV")]):
         if path.parent == folder:
             raise DataDirError(path, "lies in no folder of a child", mend=MEND)
         speaker = re.sub(r"[^\w]", "", path.parent.name)
-        utterance = path.stem if path.stem.startswith(speaker) else f"{speaker}-{path.stem}"
-        if utterance in sounds:
-            raise DataDirError(path, f"{utterance} comes twice (also {sounds[utterance]})", mend="keep one of them")
+        utterance = f"{speaker}-{path.stem.removeprefix(speaker).lstrip('_-') or path.stem}"  # sorts as its speaker
+        if utterance in wav:
+            raise DataDirError(path, f"{utterance} comes twice (also {wav[utterance]})", mend="keep one of them")
         raw = _beside(path) if labels is None else labels.get(path.stem.lower())
         if raw is None:
             left_out.add(utterance, "no transcript")
         elif found := left_out.words_of(utterance, raw, CONVENTIONS, config):
-            sounds[utterance] = path
-            wav[utterance] = str(out / "audio" / f"{utterance}.wav")
+            wav[utterance] = str(path.resolve())
             texts[utterance], utt2spk[utterance] = found.text, speaker
     return DataDir.build(folder, wav_scp=wav, text=texts, utt2spk=utt2spk)
 
@@ -152,21 +141,6 @@ def with_ages(data: DataDir, years: Mapping[str, str], table: Path) -> DataDir:
         raise DataDirError(table, problem, mend="give a line 'child years' for each")
     data.tables["spk2age"] = ages
     return data
-
-
-@dataclass(frozen=True)
-class _Conversion:
-    folder: Path
-    rate: int
-
-    def __call__(self, item: tuple[str, Path]) -> int:
-        utterance, path = item
-        samples, info = read_sound(str(path), where=str(path))
-        if info.channels != 1:
-            raise AudioError(path, f"has {info.channels} channels", mend="get it from the distribution again")
-        mono = samples[:, 0]
-        converted = mono if info.rate == self.rate else resample(mono, info.rate, self.rate)
-        return write_wav(self.folder / f"{utterance}.wav", converted, self.rate)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.errors import SchoolyardError
 from kaldi_bridge.audio import AudioTable
 from kaldi_bridge.data_dir import DataDir
+from kaldi_bridge.programs import kaldi_workspace, run_kaldi
 from tests.recipes.preparing import ROOT, all_bytes, prepared, report, sound
 
 AGES = (6, 6, 7, 7, 8, 8, 8, 9, 9, 10, 11, "NA")
@@ -76,6 +78,28 @@ def test_ages_genders_and_populations_come_along_and_the_test_set_has_young_and_
 def test_its_sphere_files_are_read(corpus: Path, tmp_path: Path) -> None:
     data = prepared("cmu_kids", corpus, tmp_path / "data")["dev"]
     assert len(AudioTable(data).read(data.utterances[0])) == 3200
+
+
+def test_they_come_as_plain_wav_for_kaldi_s_programs_on_request(corpus: Path, tmp_path: Path) -> None:
+    plain = prepared("cmu_kids", corpus, tmp_path / "plain", wav=True, jobs=1)["test"]
+    sphere = prepared("cmu_kids", corpus, tmp_path / "sphere")["test"]
+    for utterance in plain.utterances:
+        path = Path((plain.wav_scp or {})[utterance])
+        assert path.parent == tmp_path / "plain/audio"
+        assert path.read_bytes()[:4] == b"RIFF"
+        assert np.array_equal(AudioTable(plain).read(utterance), AudioTable(sphere).read(utterance))
+
+
+@pytest.mark.kaldi
+def test_a_real_kaldi_takes_the_data_directories(corpus: Path, tmp_path: Path, kaldi_root: Path) -> None:
+    prepared("cmu_kids", corpus, tmp_path / "data", wav=True, jobs=1)
+    workspace = kaldi_workspace(tmp_path / "kaldi", kaldi_root)
+    for name in ("train", "dev", "test"):
+        directory = str(tmp_path / "data" / name)
+        said = run_kaldi(["utils/validate_data_dir.sh", "--no-feats", directory], cwd=workspace, root=kaldi_root)
+        assert b"Successfully validated data-directory" in said
+    features = run_kaldi(["compute-mfcc-feats", f"scp:{directory}/wav.scp", "ark,t:-"], root=kaldi_root)
+    assert features.count(b"[") == 6
 
 
 def test_the_lexicon_is_the_corpus_s_own_and_missing_words_are_listed(corpus: Path, tmp_path: Path) -> None:

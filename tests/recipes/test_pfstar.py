@@ -10,7 +10,7 @@ import soundfile
 from harness.errors import SchoolyardError
 from tests.recipes.preparing import all_bytes, prepared, report, sound
 
-CHILDREN = {"train": ("C001", "C002", "C003"), "eval": ("C010",), "test": ("C020", "C021")}
+CHILDREN = {"train": ("C00", "C001", "C002"), "eval": ("C010",), "test": ("C020", "C021")}
 TEXTS = {"sentence": "The boat's sm- small [bang]", "digits": "three 5 nine"}
 
 
@@ -34,13 +34,13 @@ def run(corpus: Path, out: Path, **options: object) -> dict:  # type: ignore[typ
 def test_the_published_parts_are_kept_and_the_sound_is_converted_once(corpus: Path, tmp_path: Path) -> None:
     sets = run(corpus, tmp_path / "data", ages=tmp_path / "ages")
     assert {name: (data.speakers, len(data.utterances)) for name, data in sets.items()} == {
-        "train": (["C001", "C002", "C003"], 6), "dev": (["C010"], 2), "test": (["C020", "C021"], 4)
+        "train": (["C00", "C001", "C002"], 6), "dev": (["C010"], 2), "test": (["C020", "C021"], 4)
     }  # fmt: skip
     assert sets["test"].spk2age == {"C020": "8", "C021": "9"}
     assert (sets["dev"].text or {}) == {
-        "C010_digits": "THREE FIVE NINE", "C010_sentence": "THE BOAT'S <unk> SMALL"
+        "C010-digits": "THREE FIVE NINE", "C010-sentence": "THE BOAT'S <unk> SMALL"
     }  # fmt: skip
-    info = soundfile.info((sets["dev"].wav_scp or {})["C010_digits"])
+    info = soundfile.info((sets["dev"].wav_scp or {})["C010-digits"])
     assert (info.samplerate, info.frames) == (16000, 3200)
 
 
@@ -67,15 +67,15 @@ def test_two_runs_give_the_same_bytes(corpus: Path, tmp_path: Path) -> None:
 def test_one_missing_transcript_is_counted_and_more_are_refused(corpus: Path, tmp_path: Path) -> None:
     (corpus / "train/C001/C001_digits.txt").unlink()
     run(corpus, tmp_path / "data")
-    assert report(tmp_path / "data")["left_out"]["no transcript"] == {"count": 1, "first": ["C001_digits"]}
+    assert report(tmp_path / "data")["left_out"]["no transcript"] == {"count": 1, "first": ["C001-digits"]}
     (corpus / "test/C020/C020_digits.txt").unlink()
     with pytest.raises(SchoolyardError, match=r"2 of 12 utterances cannot be used \(no transcript: 2"):
         run(corpus, tmp_path / "other")
 
 
 def test_a_damaged_recording_a_child_without_age_and_a_missing_part_are_named(corpus: Path, tmp_path: Path) -> None:
-    (tmp_path / "ages").write_text("C001 4\n")
-    with pytest.raises(SchoolyardError, match=r"C002: '' is no age in years \(2 such children\)"):
+    (tmp_path / "ages").write_text("C00 4\nC001 4\n")
+    with pytest.raises(SchoolyardError, match=r"C002: '' is no age in years \(1 such children\)"):
         run(corpus, tmp_path / "data", ages=tmp_path / "ages")
     recording = corpus / "eval/C010/C010_digits.wav"
     recording.write_bytes(recording.read_bytes()[:1000])
