@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     app.command("perturb-volume")(perturb_volume)
     app.command("check-audio")(check_audio)
     app.command("check-speakers")(check_speakers)
+    app.command("to-lhotse")(to_lhotse)
 
 
 def validate(
@@ -47,6 +48,19 @@ def validate(
     if found:
         raise found[0].error(more=len(found) - 1)
     typer.echo(f"{data} is a valid data directory")
+
+
+def to_lhotse(
+    data: DataArgument,
+    out: Annotated[Path, typer.Argument(help="The folder to write recordings.jsonl.gz and supervisions.jsonl.gz to.")],
+    force: Force = False,
+) -> None:
+    """Write lhotse's manifests of a data directory; prepare_data.sh --corpus lhotse is the way back."""
+    from kaldi_bridge.data_dir import DataDir
+    from kaldi_bridge.lhotse_manifests import write_manifests
+
+    recordings, supervisions = write_manifests(DataDir.read(data), out, force=force)
+    typer.echo(f"{out}: {recordings} recordings, {supervisions} supervisions")
 
 
 def fix(data: DataArgument) -> None:
