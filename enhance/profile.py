@@ -3,8 +3,8 @@
 Each row is measured in a process of its own (enhance/profiled.py), so that memory is that of this model alone and
 nothing is warm but the file cache.  Real-time factor: the time of one pass over the sound, both passes of `enhance
 denoise` included, over its duration; median of the repeats after one pass that is not counted.  Wall time is what a
-user waits and grows with the load of the machine, processor time (of all threads) much less; both stand there, with
-the load.
+user waits and grows with the load of the machine; processor time is that of all threads and hardly grows with one
+thread, but several threads also burn it while they wait for one another.  Both stand there, with the load.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def profile(models: Sequence[str], config: ProfileConfig) -> list[Profile]:
         get_logger("enhance").warning("%d threads on %d cores: more do not help", max(config.threads), cores)
     rows = [measure(model, threads, config) for model in models for threads in config.threads]
     if (busiest := max(row.load for row in rows)) > 0.5 * cores:
-        text = "the machine was busy (load %.1f on %d cores): wall times are too long, trust processor times"
+        text = "the machine was busy (load %.1f on %d cores): trust only the processor time of one thread"
         get_logger("enhance").warning(text, busiest, cores)
     return rows
 
@@ -121,8 +121,8 @@ def markdown(rows: Sequence[Profile], config: ProfileConfig) -> str:
     how = (
         f"Median of {config.repeats} passes over {config.seconds:g} s of noise at the level of speech, in blocks as "
         "`enhance denoise`, after one pass that is not counted; a fresh process a row. Processor time is that of all "
-        "threads. Latency is algorithmic. Start-up is measured once, with a warm file cache: until the first second of "
-        "sound is enhanced."
+        "threads, their waiting for one another included. Latency is algorithmic. Start-up is measured once, with a warm "
+        "file cache: until the first second of sound is enhanced."
     )
     return "\n".join(
         [*lines, "", how, "", f"{processor()}, {default_jobs()} cores; Python {platform.python_version()}."]
