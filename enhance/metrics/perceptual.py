@@ -19,6 +19,7 @@ from harness.errors import AudioError
 from kaldi_bridge.audio import resample
 
 WIDE, NARROW = 16000, 8000  # Hz
+LONGEST = 60  # seconds for PESQ: its program has room for 50 stretches of speech, and past them it crashes
 
 
 def pesq_installed() -> bool:
@@ -44,6 +45,9 @@ def _pesq(clean: np.ndarray, estimate: np.ndarray, sample_rate: int, mode: Liter
         return math.nan
     from pesq import PesqError, pesq
 
+    if len(clean) > LONGEST * sample_rate:
+        problem = f"judges {LONGEST} s at most, and this has {len(clean) / sample_rate:.0f} s"
+        raise AudioError("PESQ", problem, mend="cut it into utterances: a segments file does")
     rate = WIDE if mode == "wb" else NARROW
     try:
         return float(pesq(rate, _at(clean, sample_rate, rate), _at(estimate, sample_rate, rate), mode))

@@ -227,6 +227,15 @@ def test_extended_stoi_and_narrow_band_pesq_are_those_of_the_packages(make_voice
         perceptual.pesq_of(*narrow, 8000)
 
 
+def test_sounds_too_long_for_pesqs_program_are_refused_before_it_crashes():
+    """On 200 s with pauses the package dies of a segmentation fault."""
+    pytest.importorskip("pesq", reason="PESQ is not installed")
+    long = white(61.0, 0.01)
+    values, problems = measure(chosen(["pesq", "pesq_nb", "plain_snr"]), long, 0.9 * long, RATE)
+    assert set(values) == {"plain_snr"}
+    assert problems["pesq"] == problems["pesq_nb"] == "PESQ: judges 60 s at most, and this has 61 s"
+
+
 def test_extended_stoi_is_the_same_twice_and_leaves_the_global_generator_alone(make_voice):
     clean = make_voice(0, 1.0)
     noisy = noisy_at(clean, 5.0)
