@@ -121,8 +121,8 @@ def markdown(rows: Sequence[Profile], config: ProfileConfig) -> str:
     how = (
         f"Median of {config.repeats} passes over {config.seconds:g} s of noise at the level of speech, in blocks as "
         "`enhance denoise`, after one pass that is not counted; a fresh process a row. Processor time is that of all "
-        "threads, their waiting for one another included. Latency is algorithmic. Start-up is measured once, with a warm "
-        "file cache: until the first second of sound is enhanced."
+        "threads, their waiting for one another included. Latency is algorithmic. Start-up is measured once, with a "
+        "warm file cache: until the first second of sound is enhanced."
     )
     return "\n".join(
         [*lines, "", how, "", f"{processor()}, {default_jobs()} cores; Python {platform.python_version()}."]
