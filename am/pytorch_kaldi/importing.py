@@ -120,11 +120,12 @@ def _log_priors(plan: Plan, sources: ImportSources, num_pdfs: int, notes: list[s
     if sources.counts is None:
         notes.append("no --counts were given: priors are uniform, likelihoods are posteriors up to a constant")
         return torch.full((num_pdfs,), -float(np.log(num_pdfs)))
-    words = sources.counts.read_text(encoding="utf-8").replace("[", " ").replace("]", " ").split()
     try:
-        counts = np.array([float(word) for word in words])
-    except ValueError:
-        raise TableError(sources.counts, "is no vector of numbers", mend="give the output of analyze-counts") from None
+        text = sources.counts.read_text(encoding="utf-8")
+        counts = np.array([float(word) for word in text.replace("[", " ").replace("]", " ").split()])
+    except (OSError, ValueError) as error:
+        problem = f"is no vector of numbers ({type(error).__name__})"
+        raise TableError(sources.counts, problem, mend="give the output of analyze-counts") from error
     if len(counts) != num_pdfs or counts.min() < 0 or counts.sum() <= 0:
         problem = f"holds {len(counts)} counts, the net has {num_pdfs} pdfs"
         raise TableError(sources.counts, problem, mend="give the counts of the training alignments of this system")

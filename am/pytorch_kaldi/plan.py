@@ -93,6 +93,8 @@ def plan_of(system: System) -> Plan:
     _check_input_norms(front, behind, found)
     values = {"model": model, model: section, "inputs": _inputs(streams, found)}
     values["train"] = _training(system, front or behind[0], phone_weight, found)
+    if len(system.outputs) > 1:
+        found.notes.append(f"only {system.forward_out} becomes likelihoods, not {', '.join(system.outputs[1:])}")
     if found.problems:
         raise _inexpressible(system, found.problems)
     config = from_plain(AcousticConfig, values, str(system.path))
@@ -351,7 +353,8 @@ def _note_training(options: Section, batches: Section, found: _Findings) -> None
             scheduled.append(f"{key}={batches.text(key)}")
     if scheduled:
         found.notes.append(f"schedules by epoch ({', '.join(scheduled)}); further training takes their first value")
-    kept = [
+    kept = ["arch_freeze=True"] if options.flag("arch_freeze", "False") else []
+    kept += [
         f"{key}={options.text(key)}"
         for key in ("opt_momentum", "opt_weight_decay")
         if key in options.values and options.floats(key)[0] != 0

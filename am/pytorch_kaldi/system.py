@@ -11,7 +11,7 @@ import configparser
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import ConfigError
@@ -125,8 +125,12 @@ class System:
     steps: Mapping[str, Step]
     exp: Section
     batches: Section
-    forward_out: str
-    counts_from: str = field(default="")  # label whose counts divide the posteriors
+    outputs: tuple[str, ...]  # what the forward pass writes
+
+    @property
+    def forward_out(self) -> str:
+        """The output that is decoded: the first."""
+        return self.outputs[0]
 
     def chain(self, output: str) -> tuple[tuple[str, ...], list[Net]]:
         """The streams and then the nets, in order, that make an output of the computation.
@@ -212,7 +216,6 @@ def read_system(path: str | os.PathLike[str]) -> System:
 
     sections = [section(name) for name in parser.sections()]
     nets = [_net(one) for one in sections if one.name.startswith("architecture")]
-    forward = section("forward")
     return System(
         path=place,
         streams=_streams(_training_set(sections, section("data_use"))),
@@ -220,8 +223,7 @@ def read_system(path: str | os.PathLike[str]) -> System:
         steps=_steps(section("model")),
         exp=section("exp"),
         batches=section("batches"),
-        forward_out=forward.words("forward_out")[0],
-        counts_from=forward.text("normalize_with_counts_from", ""),
+        outputs=tuple(section("forward").words("forward_out")),
     )
 
 

@@ -167,12 +167,17 @@ def test_a_loss_beyond_cross_entropies_leaves_a_note_and_the_outputs_alone(tmp_p
 def test_schedules_and_optimizer_extras_leave_notes(tmp_path):
     cfg = systems.write_cfg(tmp_path / "x.cfg", [("front", "liGRU", LIGRU), *HEADS], systems.two_heads())
     text = cfg.read_text().replace("arch_lr = 0.0004", "arch_lr = 0.0008*10|0.0002*14", 1)
+    text = text.replace("forward_out = out_cd", "forward_out = out_cd,out_mono")
+    text = text.replace("arch_opt = rmsprop", "arch_opt = rmsprop\narch_freeze = True", 1)
     text = text.replace("opt_momentum = 0.0", "opt_momentum = 0.9", 1).replace("--delta-order=0", "--delta-order=2")
     cfg.write_text(text.replace("apply-cmvn", "apply-cmvn --norm-vars=true"))
     plan = plan_of(read_system(cfg))
     assert plan.config.train.rate == 0.0008
     assert plan.config.inputs.speaker_norm == "mean_variance"
-    for words in ("arch_lr=0.0008*10|0.0002*14", "opt_momentum=0.9", "fmllr has deltas"):
+    for words in (
+        "arch_lr=0.0008*10|0.0002*14", "arch_freeze=True, opt_momentum=0.9", "fmllr has deltas",
+        "only out_cd becomes likelihoods, not out_mono",
+    ):  # fmt: skip
         assert any(words in note for note in plan.notes)
 
 
@@ -277,6 +282,8 @@ def test_counts_become_priors_as_pytorch_kaldi_divides(tmp_path):
     (tmp_path / "counts").write_text("[ 1 2 ]")
     with pytest.raises(TableError, match="holds 2 counts, the net has 7 pdfs"):
         import_system(ImportSources(**{**vars(sources), "counts": tmp_path / "counts"}), tmp_path / "other")
+    with pytest.raises(TableError, match="is no vector of numbers"):
+        import_system(ImportSources(**{**vars(sources), "counts": tmp_path / "absent"}), tmp_path / "other")
 
 
 def test_a_data_set_normalises_the_inputs(tmp_path):
