@@ -204,7 +204,7 @@ def _forget(part: Path) -> None:
 def _check_space(path: Path, needed: int) -> None:
     free = shutil.disk_usage(path.parent).free
     if needed > free:
-        problem = f"needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+        problem = f"needs {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free"
         raise DiskError(path, problem, mend="free some space, or download to another disk")
 
 

@@ -10,10 +10,12 @@ import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from harness.errors import SchoolyardError
 from recipes.lib.download import Archive, DownloadError, FetchConfig, fetch, fetch_and_unpack, unpack
 
 CONTENT = np.random.default_rng(7).bytes(300_000)
@@ -165,6 +167,15 @@ def test_a_missing_file_ends_at_once_and_a_busy_server_is_asked_again(
 def test_no_connection_is_said_with_the_address(tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match=r"127\.0\.0\.1:1/speech\.bin: no connection"):
         fetch(archive_at("http://127.0.0.1:1/speech.bin"), tmp_path, PATIENCE)
+
+
+def test_a_disk_that_is_too_small_is_said_before_anything_is_fetched(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=299_999))
+    with pytest.raises(SchoolyardError, match=r"speech.bin.part: needs 0 MB, 0 MB are free"):
+        fetch(archive_at(server.url), tmp_path, PATIENCE)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_digest_must_be_whole() -> None:
