@@ -20,7 +20,7 @@ PlainOption = Annotated[bool, typer.Option("--plain", help="lines are sentences,
 
 def register(app: typer.Typer) -> None:
     """Adds the verbs to the room's app."""
-    for verb in (prepare_dict, prepare_lang, train_lm, perplexity, format_lm, make_graph):
+    for verb in (prepare_dict, g2p, prepare_lang, train_lm, perplexity, format_lm, make_graph):
         app.command()(verb)
 
 
@@ -36,6 +36,25 @@ def prepare_dict(
     from hmm.make_dict import MakeDictConfig, make_dict
 
     make_dict(lexicon, dict_dir, load_config(MakeDictConfig, config, overrides=set_ or []), force=force)
+
+
+def g2p(
+    dict_dir: Annotated[Path, typer.Argument(help="the dict dir whose words are learnt from")],
+    out_dir: Annotated[Path, typer.Argument(help="the dict dir with the guesses to write")],
+    text: Annotated[Path, typer.Option("--text", help="text of a data dir: its words shall be in the lexicon")],
+    plain: PlainOption = False,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Guess pronunciations for the words of a text that the lexicon lacks; oov_pronunciations.txt lists the guesses."""
+    from harness.config import load_config
+    from hmm.g2p import GUESSED, G2PConfig, add_pronunciations
+
+    sentences = read_sentences(text, plain=plain)
+    settings = load_config(G2PConfig, config, overrides=set_ or [])
+    guesses = add_pronunciations(dict_dir, sentences, out_dir, settings, force=force)
+    print(f"{out_dir / GUESSED}: {len(guesses)} words")
 
 
 def prepare_lang(
