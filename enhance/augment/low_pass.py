@@ -89,4 +89,5 @@ def _response(kind: str, order: int, cutoff: float, bins: int, sample_rate: int)
         case _:
             raise ValueError(f"filters must be sinc, butterworth, chebyshev, elliptic or bessel, got {kind!r}")
     _, response = signal.sosfreqz(sections, frequencies, fs=sample_rate)
-    return (np.abs(response) ** 2).astype(np.float32)
+    power: np.ndarray = (np.abs(response) ** 2).astype(np.float32)
+    return power
