@@ -30,6 +30,9 @@ def open_recordings(path: str | os.PathLike[str], *, validate: bool = True) -> D
         return _of_table(place, _list_of(place))
     if (place / "wav.scp").is_file() or (place / "utt2spk").is_file():
         return DataDir.read(place, validate=validate)
+    if not place.exists():
+        mend = "give a data directory, a directory of audio files, or a list of `name file`"
+        raise DataDirError(place, "no such data directory, directory of audio or list", mend=mend)
     table: dict[str, str] = {}
     for file in sound_files(place, "speech"):
         name = file.relative_to(place).with_suffix("").as_posix()
