@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -45,7 +46,13 @@ class Chromium:
         self.session = self._call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
 
     def open(self, url: str) -> None:
+        """Go to a page, and wait until all of it is there."""
         self._in("POST", "/url", {"url": url})
+        script = "return location.href === arguments[0] && document.readyState === 'complete'"
+        until = time.monotonic() + 60
+        while not self.run(script, url):
+            assert time.monotonic() < until, f"{url} does not load"
+            time.sleep(0.05)
 
     def run(self, script: str, *arguments: Any) -> Any:
         """What a script returns; one that returns a promise is awaited."""

@@ -141,7 +141,7 @@ def test_places_without_recordings_or_with_a_name_twice_are_refused(folders, tmp
     soundfile.write(clean / "a" / "one.flac", np.zeros(10), RATE)
     with pytest.raises(DataDirError, match=r"holds a/one twice: one\.flac and one\.wav"):
         open_recordings(clean)
-    with pytest.raises(AudioError, match="no such speech directory"):
+    with pytest.raises(DataDirError, match="no such data directory, directory of audio or list"):
         open_recordings(tmp_path / "nowhere")
 
 
