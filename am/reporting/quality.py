@@ -103,8 +103,10 @@ def _read_summary(path: Path) -> tuple[dict[str, bool], dict[str, Mean]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         everything = next(group["metrics"] for group in content["groups"] if group["by"] == "all")
-        means: dict[str, Mean] = {
-            name: (found["mean"], found["low"], found["high"]) for name, found in everything.items()
+        means: dict[str, Mean] = {  # a single speaker has no interval, a metric without a value no mean
+            name: (found["mean"],) if found["low"] is None else (found["mean"], found["low"], found["high"])
+            for name, found in everything.items()
+            if found["mean"] is not None
         }
         return {name: metric["better"] == "higher" for name, metric in content["metrics"].items()}, means
     except (OSError, ValueError, KeyError, TypeError, StopIteration):

@@ -277,6 +277,18 @@ def test_means_of_quality_carry_the_intervals_of_the_summary(tmp_path: Path) -> 
     assert "| 2.000 [1.90, 2.20] | 9.000 [8.00, 9.50] |" in text
 
 
+def test_a_mean_over_a_single_speaker_stands_without_an_interval(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    put(tmp_path, "noisy", {"a": 5, "b": 5})
+    write_scores(tmp_path, {"noisy": {utt: {"pesq": 2.0} for utt in UTTERANCES}})
+    means = {"pesq": {"mean": 2.0, "low": None, "high": None}}
+    content = {"metrics": {"pesq": {"better": "higher", "unit": "MOS"}},
+               "groups": [{"by": "all", "value": "all", "metrics": means}]}  # fmt: skip
+    (tmp_path / "exp" / "score" / "noisy" / "summary.json").write_text(json.dumps(content))
+    write_report(tmp_path, tmp_path / "R.md", title="T", config=ReportConfig(**QUICK))
+    assert "| 2.000 |" in lines_of(tmp_path / "R.md")
+
+
 def test_kinds_of_errors_come_from_the_breakdown(tmp_path: Path) -> None:
     folder = put(tmp_path, "noisy", {"a": 5, "b": 5})
     cell = {"words": 200, "sub": 50, "del": 20, "ins": 10, "wer": 40.0, "low": 35.0, "high": 45.5, "ser": 75.0}
