@@ -139,8 +139,8 @@ def readme(version: str) -> str:
 
 Written by `KALDI_ROOT=... python tests/golden/make.py` with {version}; each line below is a program or script of that
 Kaldi, run in this order in one folder.  Speech, transcripts, lexicon and lm.arpa are ours (tone_speech.py: resonances
-and noise, 4 speakers to train and 2 to test, 8 utterances each); wav files are not kept.  Paths in tables are relative to
-this folder.  `text/` holds the same objects as Kaldi prints them: what our readers must find.  Not for tuning anything.
+and noise, 4 speakers to train and 2 to test, 8 utterances each); wav files are not kept.  Paths in tables are relative
+to this folder.  `text/` holds the same objects as Kaldi prints them: what our readers must find.  Not for tuning.
 `conf/mfcc.conf` is `{" ".join(MFCC_CONF.split())}`.
 
 | files | command |

@@ -1,7 +1,7 @@
 """A tiny corpus that any machine makes in a second: eight words of vowels, a hum and a hiss, said by drawn voices.
 
-Not speech, but Kaldi's whole ladder learns it: each phone is noise or pulses through two resonances, a voice scales pitch
-and resonances.  The same arguments give the same utterances; samples may differ in the last bit between machines.
+Not speech, but Kaldi's whole ladder learns it: each phone is noise or pulses through two resonances, a voice scales
+pitch and resonances.  The same arguments give the same utterances; samples may differ in the last bit between machines.
 """
 
 from __future__ import annotations
