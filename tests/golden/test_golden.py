@@ -15,7 +15,7 @@ from hmm.graph import make_graph
 from hmm.lattice import best_path
 from kaldi_bridge.compressed import compress
 from kaldi_bridge.fsts import FstArrays, const_bytes, read_fst, vector_bytes
-from kaldi_bridge.lattices import lattice_bytes, read_lattices
+from kaldi_bridge.lattices import lattice_bytes, read_lattices, write_lattices
 from kaldi_bridge.models import model_bytes, read_model, read_topology, read_tree, tree_bytes
 from kaldi_bridge.tables import (
     MatrixWriter,
@@ -172,11 +172,36 @@ def test_our_grammar_and_graph_are_those_of_arpa2fst_and_mkgraph(tmp_path):
     assert weight_difference(read_fst(ours / "HCLG.fst"), read_fst(GRAPH / "HCLG.fst")) < 2e-3  # rounded to 1/1024
 
 
-def test_lattices_are_written_to_the_same_bytes_and_both_kinds_hold_the_words_that_kaldi_finds():
-    archive, printed = DECODED / "lat.1.gz", printed_ids("best_paths.txt")
-    data = gzip.decompress(archive.read_bytes())
-    again = b"".join(key.encode() + b" " + lattice_bytes(lattice) for key, lattice in read_lattices(archive))
-    assert plain(again) == plain(data)
-    for path in (archive, HERE / "exp/lattices_not_compact.gz"):
-        found = {key: best_path(lattice, 12.0).words.tolist() for key, lattice in read_lattices(path)}
-        assert found == printed
+def printed_lattices() -> dict[str, list[tuple[int, float, float, list[int]]]]:
+    """Arcs of lattices.txt as (word, graph cost, acoustic cost, transition ids), sorted."""
+    found = {}
+    for block in (HERE / "text/lattices.txt").read_text().strip().split("\n\n"):
+        key, *lines = block.splitlines()
+        rows = (line.split("\t") for line in lines)
+        arcs = [(int(row[2]), *row[3].split(",")) for row in rows if len(row) == 4]
+        found[key.strip()] = sorted(
+            (word, float(graph), float(acoustic), [int(one) for one in ids.split("_") if one])
+            for word, graph, acoustic, ids in arcs
+        )
+    return found
+
+
+def test_arcs_of_lattices_are_those_that_lattice_copy_prints():
+    printed, found = printed_lattices(), dict(read_lattices(DECODED / "lat.1.gz"))
+    assert found.keys() == printed.keys()
+    for key, lattice in found.items():
+        columns = (lattice.word.tolist(), lattice.graph_cost.tolist(), lattice.acoustic_cost.tolist())
+        arcs = sorted((*row, lattice.arc_ids(number).tolist()) for number, row in enumerate(zip(*columns, strict=True)))
+        assert [arc[0] for arc in arcs] == [arc[0] for arc in printed[key]]
+        assert [arc[3] for arc in arcs] == [arc[3] for arc in printed[key]]
+        np.testing.assert_allclose([arc[1:3] for arc in arcs], [arc[1:3] for arc in printed[key]], rtol=1e-4)
+
+
+@pytest.mark.parametrize("path", ["exp/tri3b/decode_test/lat.1.gz", "exp/lattices_not_compact.gz"])
+def test_both_kinds_of_lattices_hold_the_words_that_kaldi_finds_and_survive_our_writer(path, tmp_path):
+    lattices = dict(read_lattices(path))
+    found = {key: best_path(lattice, 12.0).words.tolist() for key, lattice in lattices.items()}
+    assert found == printed_ids("best_paths.txt")
+    write_lattices(tmp_path / "lat", lattices.items())
+    for key, again in read_lattices(tmp_path / "lat"):
+        assert lattice_bytes(again) == lattice_bytes(lattices[key])
