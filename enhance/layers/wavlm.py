@@ -25,22 +25,37 @@ ELSEWHERE = "SCHOOLYARD_WAVLM"  # environment variable: where this machine has t
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomWavlmConfig:
-    """Sizes of a net with random weights, for tests and toys: it hears nothing that a trained one hears."""
+class RandomConvolutionsConfig:
+    """Random weights, for tests and toys: such a net hears nothing that a trained one hears."""
 
-    layers: int = 2
-    heads: int = 2
     conv_channels: int = 16
     seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class WavlmConfig:
+class RandomWavlmConfig(RandomConvolutionsConfig):
+    """Sizes of the transformer behind the convolutions."""
+
+    layers: int = 2
+    heads: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class WavlmConvolutionsConfig:
+    """What a loss listens with: the convolutions alone."""
+
     source: str = "microsoft/wavlm-large"  # a directory, a hub name, or "random"
+    normalise: bool = True  # zero mean, unit variance
+    random: RandomConvolutionsConfig = field(default_factory=RandomConvolutionsConfig)  # of source: random
+
+
+@dataclass(frozen=True, kw_only=True)
+class WavlmConfig(WavlmConvolutionsConfig):
+    """What a generator listens with: the transformer behind them too."""
+
     channels: int = 1024  # of the transformer; must be those of the source
     layer: int = -1  # hidden state: 0 before the transformer, n after its n-th layer, -1 the last
-    normalise: bool = True  # zero mean, unit variance
-    random: RandomWavlmConfig = field(default_factory=RandomWavlmConfig)  # of source: random
+    random: RandomWavlmConfig = field(default_factory=RandomWavlmConfig)
 
     def __post_init__(self) -> None:
         if self.channels < 1:
@@ -55,24 +70,28 @@ class Wavlm:
     Copies of the handle are the handle, so a model that holds it can be copied and pickled cheaply.
     """
 
-    def __init__(self, config: WavlmConfig) -> None:
+    def __init__(self, config: WavlmConvolutionsConfig) -> None:
         self.config = config
 
     def __deepcopy__(self, _: dict[int, Any]) -> Wavlm:
         return self
 
     def hidden(self, samples: Tensor) -> Tensor:
-        """[batch, samples] at 16 kHz -> [batch, frames, channels], 50 a second, without gradient."""
-        net = self._net(samples.device)
+        """[batch, samples] at 16 kHz -> [batch, frames, channels], 50 a second, without gradient.
+
+        Only of a handle made with a WavlmConfig.
+        """
+        config, net = self.config, self._net(samples.device)
+        assert isinstance(config, WavlmConfig)
         with torch.no_grad():
             states = net(self._input(samples), output_hidden_states=True)
-        if self.config.layer == -1:
+        if config.layer == -1:
             last: Tensor = states.last_hidden_state
             return last
-        if self.config.layer >= len(states.hidden_states):
-            problem = f"wavlm.layer is {self.config.layer}, but {self.config.source} has {net.config.num_hidden_layers}"
+        if config.layer >= len(states.hidden_states):
+            problem = f"wavlm.layer is {config.layer}, but {config.source} has {net.config.num_hidden_layers}"
             raise ConfigError("wavlm", problem, mend="choose a layer that it has")
-        chosen: Tensor = states.hidden_states[self.config.layer]
+        chosen: Tensor = states.hidden_states[config.layer]
         return chosen
 
     def convolutions(self, samples: Tensor) -> Tensor:
@@ -92,15 +111,23 @@ class Wavlm:
         return nn.functional.pad(samples, (0, max(0, LEAST - samples.shape[-1])))
 
     def _net(self, device: torch.device) -> Any:
-        net = _loaded(self.config.source, self.config.channels, self.config.random, device)
-        if net.config.hidden_size != self.config.channels:
-            problem = f"has {net.config.hidden_size} channels, wavlm.channels says {self.config.channels}"
-            raise CheckpointError(self.config.source, problem, mend="set wavlm.channels, or give the other WavLM")
+        config = self.config
+        net = _loaded(config.source, _drawn(config) if config.source == "random" else None, device)
+        if isinstance(config, WavlmConfig) and net.config.hidden_size != config.channels:
+            problem = f"has {net.config.hidden_size} channels, wavlm.channels says {config.channels}"
+            raise CheckpointError(config.source, problem, mend="set wavlm.channels, or give the other WavLM")
         return net
 
 
+def _drawn(config: WavlmConvolutionsConfig) -> tuple[int, RandomWavlmConfig]:
+    """Channels and sizes of a random net; behind convolutions that are used alone, the transformer is small."""
+    if isinstance(config, WavlmConfig):
+        return config.channels, config.random
+    return 16, RandomWavlmConfig(conv_channels=config.random.conv_channels, seed=config.random.seed)
+
+
 @lru_cache(maxsize=4)
-def _loaded(source: str, channels: int, sizes: RandomWavlmConfig, device: torch.device) -> Any:
+def _loaded(source: str, drawn: tuple[int, RandomWavlmConfig] | None, device: torch.device) -> Any:
     """The frozen net.  Raises ConfigError without transformers, CheckpointError without usable weights."""
     # Weights made in inference mode could never pass gradients on, and whoever comes first loads them for all.
     with warnings.catch_warnings(), torch.inference_mode(False):
@@ -110,9 +137,9 @@ def _loaded(source: str, channels: int, sizes: RandomWavlmConfig, device: torch.
         except ImportError as error:
             problem = "WavLM needs the package transformers"
             raise ConfigError("wavlm", problem, mend="pip install transformers") from error
-        if source == "random":
+        if drawn is not None:
             get_logger("enhance").warning("WavLM has random weights (wavlm.source is random): for tests and toys only")
-            net = _random(WavLMConfig, WavLMModel, channels, sizes)
+            net = _random(WavLMConfig, WavLMModel, *drawn)
         else:
             net = _from_files(WavLMModel, source)
         return net.requires_grad_(False).eval().to(device)

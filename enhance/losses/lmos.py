@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from enhance.layers.decimate import Decimate, factor_to
-from enhance.layers.wavlm import Wavlm, WavlmConfig
+from enhance.layers.wavlm import Wavlm, WavlmConvolutionsConfig
 
 FEATURES = 100.0  # weight of the features against the magnitudes
 SIZE, HOP = 1024, 256  # samples, at any rate
@@ -21,7 +21,7 @@ class Lmos(nn.Module):
 
     window: Tensor
 
-    def __init__(self, wavlm: WavlmConfig, sample_rate: int) -> None:
+    def __init__(self, wavlm: WavlmConvolutionsConfig, sample_rate: int) -> None:
         super().__init__()
         self.wavlm = Wavlm(wavlm)
         self.decimate = Decimate(factor_to(sample_rate))

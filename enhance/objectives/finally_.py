@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from enhance.critics.multi_stft import MultiStftCritic, MultiStftCriticConfig
-from enhance.layers.wavlm import WavlmConfig
+from enhance.layers.wavlm import WavlmConvolutionsConfig
 from enhance.losses.lmos import Lmos
 from enhance.losses.pesq import PesqLoss
 from enhance.losses.predicted_mos import PredictedMos
@@ -41,7 +41,7 @@ class FinallyObjectiveConfig:
     matching: float | None = None  # of the critic's layers
     predicted_mos: float | None = None
     pesq: float | None = None
-    wavlm: WavlmConfig = field(default_factory=WavlmConfig)
+    wavlm: WavlmConvolutionsConfig = field(default_factory=WavlmConvolutionsConfig)
     predictor: str = "utmos.pt"  # of opinion scores: a TorchScript file, or package.module:function
     critic: MultiStftCriticConfig = field(default_factory=MultiStftCriticConfig)
 
