@@ -1,0 +1,91 @@
+"""Every option of a config by introspection, and the config with some of them changed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FLIP = object()  # as a Change's value: what the switch is not
+
+
+@dataclass(frozen=True)
+class Option:
+    """path: dotted, from the root.  owner: the class that the field stands in."""
+
+    path: str
+    owner: type
+    name: str
+
+    @property
+    def place(self) -> str:
+        """The path of the config that holds it; empty at the root."""
+        return self.path.rpartition(".")[0]
+
+
+@dataclass(frozen=True)
+class Change:
+    """Another valid value of an option, and where it shows.
+
+    to: the value, FLIP, or a function of an empty folder that makes it.  given: options beside it (of the same config)
+    without which it would rightly change nothing; on both sides of the comparison.  above: the same, from the root.
+    shows: the facet of the observation that must change; "" for the observer's usual one.
+    """
+
+    to: Any
+    given: Mapping[str, Any] = field(default_factory=dict)
+    above: Mapping[str, Any] = field(default_factory=dict)
+    shows: str = ""
+
+
+def options(config: Any, prefix: str = "") -> Iterator[Option]:
+    """The leaves of a config: fields that are no configs themselves."""
+    for each in dataclasses.fields(config):
+        value, path = getattr(config, each.name), f"{prefix}{each.name}"
+        if dataclasses.is_dataclass(value):
+            yield from options(value, f"{path}.")
+        else:
+            yield Option(path, type(config), each.name)
+
+
+def changed(config: Any, values: Mapping[str, Any]) -> Any:
+    """The config with {dotted path: value}, all at once."""
+    own: dict[str, Any] = {}
+    deeper: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
+        head, _, rest = path.partition(".")
+        if rest:
+            deeper.setdefault(head, {})[rest] = value
+        else:
+            own[head] = value
+    for head, rest_values in deeper.items():
+        own[head] = changed(own.get(head, getattr(config, head)), rest_values)
+    return dataclasses.replace(config, **own)
+
+
+def value_at(config: Any, path: str) -> Any:
+    for name in path.split("."):
+        config = getattr(config, name)
+    return config
+
+
+def change_of(option: Option, table: Mapping[type, Mapping[str, Any]]) -> Change | None:
+    """The change that the table states for the option's class or the nearest class above it."""
+    for owner in option.owner.__mro__:
+        if option.name in table.get(owner, {}):
+            stated = table[owner][option.name]
+            return stated if isinstance(stated, Change) else Change(stated)
+    return None
+
+
+def both_sides(root: Any, option: Option, change: Change, folder: Path) -> tuple[Any, Any]:
+    """The config without and with the change, both with what it needs beside it."""
+    place = f"{option.place}." if option.place else ""
+    given = dict(change.above) | {f"{place}{name}": value for name, value in change.given.items()}
+    usual = changed(root, given)
+    wanted = change.to(folder) if callable(change.to) else change.to
+    wanted = not value_at(usual, option.path) if wanted is FLIP else wanted
+    assert value_at(usual, option.path) != wanted, f"{option.path} is {wanted!r} already"
+    return usual, changed(root, given | {option.path: wanted})
