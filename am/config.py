@@ -24,6 +24,7 @@ class TrainConfig:
     max_frames: int = 1000  # longest sequence of all; 0 is no limit
     optimizer: Literal["rmsprop", "adam"] = "rmsprop"
     rate: float = 4.0e-4
+    warmup: float = 0.0  # epochs over which the rate rises from 0: recurrent ReLUs can explode in the first steps
     schedule: Literal["newbob", "linear"] = "newbob"
     newbob_factor: float = 0.5  # newbob: the rate is multiplied by this ...
     newbob_threshold: float = 0.001  # ... when the dev error fell by less than this share of itself
@@ -43,7 +44,7 @@ class TrainConfig:
         for name in ("rate", "clip"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be greater than 0, got {getattr(self, name)}")
-        for name in ("start_frames", "max_frames", "patience", "phone_weight"):
+        for name in ("start_frames", "max_frames", "warmup", "patience", "phone_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         for name in ("batch_jitter", "linear_hold", "linear_final", "newbob_threshold"):

@@ -228,7 +228,7 @@ class _Run:
         self.model.train()
         label = f"epoch {number + 1}/{settings.epochs}"
         for step, batch in enumerate(progress(batches, label=label, unit="batch")):
-            self._set_rate(number + step / len(batches))
+            self._set_rate(number + step / len(batches), 1 / len(batches))
             rows, index, packing = self.train_bank.batch(
                 sequences.starts[batch], sequences.lengths[batch], self.model.directions
             )
@@ -277,13 +277,16 @@ class _Run:
 
     # -- learning rate -----------------------------------------------------------------------------------------------
 
-    def _set_rate(self, epochs_done: float) -> None:
+    def _set_rate(self, epochs_done: float, share: float) -> None:
+        """share: of an epoch, that a step is."""
         settings = self.config.train
         rate = self.rate
         if settings.schedule == "linear":
             rate = settings.rate * linear_share(
                 epochs_done / settings.epochs, settings.linear_hold, settings.linear_final
             )
+        if settings.warmup > 0:
+            rate *= min(1.0, (epochs_done + share) / settings.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 

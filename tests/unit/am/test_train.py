@@ -195,6 +195,11 @@ def test_linear_schedule_holds_then_falls_to_its_share():
     assert [linear_share(done, 0.5, 0.03) for done in (0, 0.5, 0.75, 1)] == pytest.approx([1, 1, 0.515, 0.03])
 
 
+def test_warmup_raises_the_rate_step_by_step_to_the_full_one(tmp_path):
+    history = run(tmp_path, config(epochs=5, schedule="newbob", newbob_factor=1.0, warmup=4.0, rate=0.01))
+    assert [epoch.rate for epoch in history] == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01])
+
+
 def test_linear_schedule_ends_near_its_final_rate(tmp_path):
     history = run(tmp_path, config(epochs=4, schedule="linear", rate=0.01))
     rates = [one.rate for one in history]
