@@ -2,8 +2,8 @@
 
 Used by recipes/lib/stages.sh: ``python -m harness.stamp check|finish|lock``.  A stamp holds a fingerprint of every
 input, taken when the stage began, and of the stage's text: its commands in the recipe, the shell functions that they
-call, and the options the recipe names.  A Kaldi data directory counts by its tables and its audio, not by features made
-from it: a stage that reads features names feats.scp.
+call, and the options the recipe names; and the stage's time, by the clock and of its processes.  A Kaldi data directory
+counts by its tables and its audio, not by features made from it: a stage that reads features names feats.scp.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def check(
         for path in redo:
             shutil.rmtree(path, ignore_errors=True)
     with write_whole(_begun(stamp)) as stream:
-        json.dump({"seen": now}, stream, indent=1)
+        json.dump({"seen": now, "resumed": before is not None and not changed}, stream, indent=1)
     gone = [str(path) for path in outputs if not path.exists()]
     if changed:
         return "changed: " + ", ".join("its commands or options" if key == "text" else key for key in changed)
@@ -147,8 +147,18 @@ def _read(stamp: Path) -> dict[str, str] | None:
         return None
 
 
-def finish(stamp: Path, title: str, seconds: float, outputs: Sequence[Path]) -> None:
-    """Stamp a stage that has just ended well; an output that it did not make raises StageError."""
+def cpu_seconds(times: Path) -> float:
+    """User and system seconds of a shell and of the children that it has waited for, as its ``times`` writes them."""
+    found = re.findall(r"(\d+)m([\d.]+)s", times.read_text(encoding="utf-8"))
+    return sum(60.0 * int(minutes) + float(seconds) for minutes, seconds in found)
+
+
+def finish(stamp: Path, title: str, seconds: float, outputs: Sequence[Path], cpu: float | None = None) -> None:
+    """Stamp a stage that has just ended well; an output that it did not make raises StageError.
+
+    cpu: seconds of its processes, without those that a cluster ran.  A stage that went on where it had stopped is
+    marked "resumed": its times are of the last run alone.
+    """
     for path in outputs:
         if not path.exists():
             raise StageError(path, f"was not written by the stage '{title}'", mend="read the log of the stage")
@@ -156,6 +166,8 @@ def finish(stamp: Path, title: str, seconds: float, outputs: Sequence[Path]) -> 
         "seen": _read(_begun(stamp)),
         "title": title,
         "seconds": seconds,
+        "cpu_seconds": None if cpu is None else round(cpu, 1),
+        "resumed": bool(json.loads(_begun(stamp).read_text(encoding="utf-8")).get("resumed")),
         "ended": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
     with write_whole(stamp) as stream:
@@ -185,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--redo", type=Path, action="append", default=[], help="removed if the stage ran on else")
         sub.add_argument("--title", default="")
         sub.add_argument("--seconds", type=float, default=0.0)
+        sub.add_argument("--times", type=Path, action="append", default=[], help="bash's times, before and after")
         sub.add_argument("--options", default="", help="text that shapes the stage")
         sub.add_argument("--script", type=Path, help="the recipe")
         sub.add_argument("--line", type=int, default=1, help="of the stage in the recipe")
@@ -207,7 +220,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         take_lock(given.fd, given.file, given.owner, given.group)
         return FRESH
     if given.verb == "finish":
-        finish(given.stamp, given.title, given.seconds, given.outputs)
+        cpu = cpu_seconds(given.times[1]) - cpu_seconds(given.times[0]) if len(given.times) == 2 else None
+        finish(given.stamp, given.title, given.seconds, given.outputs, cpu)
         return FRESH
     text = stage_text(given.script, given.line, given.library) if given.script else ""
     writers = dict(reversed(writer.split("=", 1)) for writer in given.writer)

@@ -62,14 +62,14 @@ def run_kaldi(
         Path(log).write_bytes(f"# {line}\n".encode() + done.stderr)
     if done.returncode:
         said = done.stderr if done.stderr.strip() else done.stdout  # Kaldi's scripts complain on standard output
-        tail = stderr_tail(b"\n".join(_informative(said)[-LOG_LINES:]))
+        tail = stderr_tail(b"\n".join(informative(said)[-LOG_LINES:]))
         problem = f"failed with exit code {done.returncode}{tail}"
         mend = f"see {log}" if log is not None else "run it by hand and mend what it says"
         raise ProgramError(line if len(line) < 200 else line[:200] + " ...", problem, mend=mend)
     return done.stdout
 
 
-def _informative(log: bytes) -> list[bytes]:
+def informative(log: bytes) -> list[bytes]:
     """A log without the stack trace that Kaldi ends on."""
     lines = log.splitlines()
     ends = [number for number, line in enumerate(lines) if line.startswith(b"[ Stack-Trace")]

@@ -1,5 +1,6 @@
 # shellcheck shell=bash disable=SC2154 # data and exp come from stages.sh
 # sourced by the recipes after stages.sh: what stages 5 to 9 do, for every training and test condition.
+# The functions at the end run the programs of this project; kaldi.sh puts a real Kaldi's in their place (--kaldi).
 #
 # Trainings: clean; multi (clean + noisy); multi_enhanced (clean + noisy + enhanced).  Copies carry the ids of their
 # originals with the condition before them (noisy-..., enhanced-...) and share the alignments of the clean originals.
@@ -10,12 +11,27 @@ trainings="clean multi multi_enhanced"
 tests="clean noisy enhanced mixed clean_enhanced"
 tuned="clean noisy enhanced" # conditions of dev; mixed takes the weight of enhanced, clean_enhanced that of clean
 
+rungs='' # those below tri3b that are decoded and scored too (--rungs)
+
+recipe_flag() {
+  case $1 in
+    --rungs) rungs="mono tri1 tri2b" ;;
+    --kaldi)
+      # shellcheck disable=SC2034 # read by stages.sh
+      stages_variant=_kaldi
+      # shellcheck source=recipes/lib/kaldi.sh
+      . "$SCHOOLYARD_ROOT/recipes/lib/kaldi.sh"
+      ;;
+    *) return 1 ;;
+  esac
+}
+
 copies_of() {
   case $1 in
     clean) ;;
     multi) echo noisy ;;
     multi_enhanced) echo noisy enhanced ;;
-    *) stages_fail "unknown training condition $1" "choose from: $trainings" ;;
+    *) stages_fail "unknown training condition '$1'" "choose from: clean multi multi_enhanced" ;;
   esac
 }
 
@@ -68,8 +84,7 @@ gate_of_words() { # TRAINING/NAME: the same in word errors
 make_features() { # MFCC and CMVN of every set
   local set
   for set in "$data"/{train,dev,test}{,_noisy,_enhanced} "$data"/test_{mixed,clean_enhanced}; do
-    python -m kaldi_bridge features "$set" --out "$exp/mfcc"
-    python -m kaldi_bridge cmvn "$set" --out "$exp/mfcc"
+    features_of "$set"
   done
 }
 
@@ -84,17 +99,17 @@ combine_copies() { # SET TRAINING: $data/SET_for_TRAINING, the clean set and its
 
 prepare_lms() { # OPEN_ARPA CLOSED_ARPA ('' makes the open one of train + dev text, and leaves the closed one out)
   [ ! -f "$data/local/lexicon.txt" ] || python -m hmm prepare-dict "$data/local/lexicon.txt" "$data/dict" --force
-  python -m hmm prepare-lang "$data/dict" "$data/lang" --text "$data/train/text" --force
+  make_lang
   python -m hmm train-lm "$data/train/text" "$data/local/dev.arpa.gz" --lang "$data/lang"
-  python -m hmm format-lm "$data/lang" "$data/local/dev.arpa.gz" "$data/lang_dev" --force
+  format_lm "$data/local/dev.arpa.gz" "$data/lang_dev"
   local open=$1
   if [ -z "$open" ]; then
     open=$data/local/open.arpa.gz
     sort "$data/train/text" "$data/dev/text" >"$data/local/open.text"
     python -m hmm train-lm "$data/local/open.text" "$open" --lang "$data/lang"
   fi
-  python -m hmm format-lm "$data/lang" "$open" "$data/lang_open" --force
-  [ -z "$2" ] || python -m hmm format-lm "$data/lang" "$2" "$data/lang_closed" --force
+  format_lm "$open" "$data/lang_open"
+  [ -z "$2" ] || format_lm "$2" "$data/lang_closed"
 }
 
 train_gmm() { # CFG of the clean ladder ('' for the defaults), CFG of the multi-condition SAT rungs
@@ -102,24 +117,20 @@ train_gmm() { # CFG of the clean ladder ('' for the defaults), CFG of the multi-
   for training in $trainings; do
     for set in train dev; do combine_copies $set "$training"; done
     if [ "$training" = clean ]; then
-      python -m hmm gmm --data "$data/train_for_clean" --lang "$data/lang" --out "$exp/clean" ${1:+--config "$1"}
-      python -m hmm align --data "$data/dev" --lang "$data/lang" --model "$exp/clean/tri3b" --out "$exp/clean/dev_ali"
+      train_ladder "$data/train_for_clean" "$exp/clean" "$1"
+      align_set "$data/dev" "$exp/clean/tri3b" "$exp/clean/dev_ali"
     else
       share_alignments "$training"
-      python -m hmm gmm --data "$data/train_for_$training" --lang "$data/lang" --out "$exp/$training" \
-        --ali "$exp/$training/clean_ali" --config "$2"
+      train_sat "$data/train_for_$training" "$exp/$training/clean_ali" "$exp/$training" "$2"
     fi
-    python -m hmm align --data "$data/dev_for_$training" --lang "$data/lang" \
-      --model "$exp/$training/tri3b" --out "$exp/$training/tri3b_ali_dev"
+    align_set "$data/dev_for_$training" "$exp/$training/tri3b" "$exp/$training/tri3b_ali_dev"
     make_graphs "$exp/$training/tri3b"
   done
 }
 
 share_alignments() { # TRAINING: the clean alignments for originals and copies, of train and dev
-  local copy prefixes=()
-  for copy in $(copies_of "$1"); do prefixes+=(--prefix "$copy-"); done
-  python -m hmm copy-ali --data "$data/train_for_$1" --ali "$exp/clean/tri3b_ali" --out "$exp/$1/clean_ali" "${prefixes[@]}"
-  python -m hmm copy-ali --data "$data/dev_for_$1" --ali "$exp/clean/dev_ali" --out "$exp/$1/clean_ali_dev" "${prefixes[@]}"
+  copy_alignments "$data/train_for_$1" "$exp/clean/tri3b_ali" "$exp/$1/clean_ali" "$(copies_of "$1")"
+  copy_alignments "$data/dev_for_$1" "$exp/clean/dev_ali" "$exp/$1/clean_ali_dev" "$(copies_of "$1")"
 }
 
 lms() { if [ -d "$data/lang_closed" ]; then echo open closed; else echo open; fi; }
@@ -127,7 +138,7 @@ lms() { if [ -d "$data/lang_closed" ]; then echo open closed; else echo open; fi
 make_graphs() { # GMM directory
   local lm
   for lm in dev $(lms); do
-    python -m hmm make-graph "$data/lang_$lm" "$1" "$1/graph_$lm" --force
+    make_graph "$data/lang_$lm" "$1" "$1/graph_$lm"
   done
 }
 
@@ -139,13 +150,29 @@ decode_gmm() { # TRAINING: lattices and fMLLR transforms of every condition
   local gmm=$exp/$1/tri3b test lm
   for lm in $(lms); do
     for test in $tuned; do
-      python -m hmm decode-gmm --model "$gmm" --data "$(set_of dev "$test")" \
-        --graph "$gmm/$(dev_graph_of "$lm")" --out "$gmm/dev_${test}_$lm"
+      decode_set "$gmm" "$(set_of dev "$test")" "$gmm/$(dev_graph_of "$lm")" "$gmm/dev_${test}_$lm"
     done
     for test in $(tests_of "$lm"); do
-      python -m hmm decode-gmm --model "$gmm" --data "$(set_of test "$test")" \
-        --graph "$gmm/graph_$lm" --out "$gmm/decode_${test}_$lm"
+      decode_set "$gmm" "$(set_of test "$test")" "$gmm/graph_$lm" "$gmm/decode_${test}_$lm"
     done
+  done
+}
+
+decode_rungs() { # the rungs below tri3b, on clean speech with the open language model
+  local rung gmm lm
+  for rung in $rungs; do
+    gmm=$exp/clean/$rung
+    for lm in dev open; do make_graph "$data/lang_$lm" "$gmm" "$gmm/graph_$lm"; done
+    decode_set "$gmm" "$data/dev" "$gmm/graph_dev" "$gmm/dev_clean_open"
+    decode_set "$gmm" "$data/test" "$gmm/graph_open" "$gmm/decode_clean_open"
+  done
+}
+
+score_rungs() {
+  local rung gmm
+  for rung in $rungs; do
+    gmm=$exp/clean/$rung
+    score_decode "$gmm/decode_clean_open" "$data/test" "$gmm/graph_open" "$gmm/dev_clean_open" "$data/dev"
   done
 }
 
@@ -202,8 +229,7 @@ forward_am() { # TRAINING NAME CONDITION DATA: likelihoods on the fMLLR features
 }
 
 lattices_am() { # TRAINING NAME CONDITION GRAPH LM
-  python -m hmm decode --graph "$exp/clean/tri3b/$4" --model "$exp/clean/tri3b/final.mdl" --set acoustic_scale=0.1 \
-    --loglikes "$exp/$1/$2/loglikes_$3/loglikes.scp" --out "$exp/$1/$2/$3_$5"
+  decode_loglikes "$exp/$1/$2/loglikes_$3/loglikes.scp" "$exp/clean/tri3b" "$exp/clean/tri3b/$4" "$exp/$1/$2/$3_$5"
 }
 
 score_model() { # TRAINING NAME: weight and penalty from dev, errors on test
@@ -211,9 +237,8 @@ score_model() { # TRAINING NAME: weight and penalty from dev, errors on test
   for lm in $(lms); do
     for test in $(tests_of "$lm"); do
       dev=$(tuned_as "$test")
-      python -m am score --decode "$exp/$1/$2/decode_${test}_$lm" --data "$(set_of test "$test")" \
-        --graph "$exp/clean/tri3b/graph_$lm" \
-        --dev-decode "$exp/$1/$2/dev_${dev}_$lm" --dev-data "$(set_of dev "$dev")"
+      score_decode "$exp/$1/$2/decode_${test}_$lm" "$(set_of test "$test")" "$exp/clean/tri3b/graph_$lm" \
+        "$exp/$1/$2/dev_${dev}_$lm" "$(set_of dev "$dev")"
     done
   done
 }
@@ -225,4 +250,49 @@ write_report() { # TITLE [NOTES]: RESULTS.md and the page
 
 say_where() { # after stages_end: the last line of the recipe
   $stages_list || [ ! -f "$work/report.html" ] || echo "report: $work/report.html, and $work/RESULTS.md"
+}
+
+# ---- the steps that kaldi.sh runs otherwise ----
+
+begin_kaldi() { :; }
+
+features_of() { # DATA
+  python -m kaldi_bridge features "$1" --out "$exp/mfcc"
+  python -m kaldi_bridge cmvn "$1" --out "$exp/mfcc"
+}
+
+make_lang() { python -m hmm prepare-lang "$data/dict" "$data/lang" --text "$data/train/text" --force; }
+
+format_lm() { python -m hmm format-lm "$data/lang" "$1" "$2" --force; } # ARPA OUT
+
+train_ladder() { # DATA EXP CFG: EXP/{mono,tri1,tri2b,tri3b}{,_ali}
+  python -m hmm gmm --data "$1" --lang "$data/lang" --out "$2" ${3:+--config "$3"}
+}
+
+train_sat() { # DATA ALI EXP CFG: EXP/tri3b{,_ali}
+  python -m hmm gmm --data "$1" --lang "$data/lang" --ali "$2" --out "$3" --config "$4"
+}
+
+align_set() { # DATA GMM OUT
+  python -m hmm align --data "$1" --lang "$data/lang" --model "$2" --out "$3"
+}
+
+copy_alignments() { # DATA ALI OUT PREFIXES: of the originals, for the originals and the copies in DATA
+  local prefix words=()
+  for prefix in $4; do words+=(--prefix "$prefix-"); done
+  python -m hmm copy-ali --data "$1" --ali "$2" --out "$3" "${words[@]}"
+}
+
+make_graph() { python -m hmm make-graph "$1" "$2" "$3" --force; } # LANG GMM OUT
+
+decode_set() { # GMM DATA GRAPH OUT
+  python -m hmm decode-gmm --model "$1" --data "$2" --graph "$3" --out "$4"
+}
+
+decode_loglikes() { # LOGLIKES_SCP GMM GRAPH OUT
+  python -m hmm decode --graph "$3" --model "$2/final.mdl" --set acoustic_scale=0.1 --loglikes "$1" --out "$4"
+}
+
+score_decode() { # DECODE DATA GRAPH DEV_DECODE DEV_DATA: weight and penalty from dev
+  python -m am score --decode "$1" --data "$2" --graph "$3" --dev-decode "$4" --dev-data "$5"
 }

@@ -7,7 +7,8 @@
 #   fi
 #   stages_end
 # What a stage is made of is its block, the functions of stages_libraries that it calls, and the text in stages_options:
-# an option of the recipe that shapes a stage goes there before the stage.  Stamps: harness/stamp.py.
+# an option of the recipe that shapes a stage goes there before the stage.  Stages may stand in functions of a library too.
+# Stamps, with the CPU time of each stage: harness/stamp.py.
 
 set -euo pipefail
 if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
@@ -17,23 +18,24 @@ fi
 # shellcheck source=recipes/lib/setup.sh
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 stages_first=0 stages_last=99 stages_list=false stages_force=false stages_options='' stages_more='' stages_open='' stages_line=''
-stages_libraries=() stages_given=() stages_writers=()
+stages_variant='' # after the recipe's name in the name of its work directory: _kaldi
+stages_libraries=() stages_given=() stages_writers=() stages_depth=1
 stages_command=${STAGES_COMMAND:-$0}
 recipe_dir=$(cd "$(dirname "$0")" && pwd)
 recipe=$(basename "$recipe_dir")
-work=$SCHOOLYARD_ROOT/work/$recipe
+work=''
 
 stages_usage() {
   cat <<TEXT
 usage: $stages_command [--stage N] [--stop-stage N] [--list] [--force] [--work DIR]${stages_more:+ $stages_more}
   --stage N       start at stage N            --list    print the stages and stop
   --stop-stage N  stop after stage N          --force   run stages although nothing changed
-  --work DIR      where data/ and exp/ go (default: work/$recipe)
+  --work DIR      where data/ and exp/ go (default: work/$recipe$stages_variant)
 TEXT
   [ -z "${STAGES_COMMAND:-}" ] || echo "recipes: $(cd "$SCHOOLYARD_ROOT/recipes" && dirname -- */run.sh | paste -sd ' ')"
 }
 
-# Calls recipe_option NAME VALUE for words that are not its own; that returns 1 for an unknown one.
+# For words that are not its own calls recipe_flag NAME, then recipe_option NAME VALUE; these return 1 for an unknown one.
 stages_begin() {
   local words=("$@")
   while [ $# -gt 0 ]; do
@@ -42,6 +44,10 @@ stages_begin() {
       --force) stages_force=true && shift && continue ;;
       -h | --help) stages_usage && exit 0 ;;
     esac
+    if recipe_flag "$1"; then
+      stages_given+=("$1")
+      shift && continue
+    fi
     [ $# -ge 2 ] || stages_wrong "$1 needs a value, or is no option"
     case $1 in
       --stage) stages_first=$(stages_number "$1" "$2") || exit 2 ;;
@@ -52,7 +58,8 @@ stages_begin() {
     [ "$1" = --stage ] || stages_given+=("$1" "$2")
     shift 2
   done
-  stages_total=$(grep -oE '^ *if stage [0-9]+' "$0" | grep -oE '[0-9]+' | tail -n 1)
+  work=${work:-$SCHOOLYARD_ROOT/work/$recipe$stages_variant}
+  stages_total=$(cat "$0" "${stages_libraries[@]}" | grep -oE '^ *if stage [0-9]+' | grep -oE '[0-9]+' | sort -n | tail -n 1)
   if $stages_list; then
     data=$work/data exp=$work/exp
     return
@@ -67,7 +74,7 @@ stages_begin() {
   exec {stages_lock}>>"$exp/.lock"
   python -m harness.stamp lock --fd "$stages_lock" --file "$exp/.lock" --owner "$PPID" --group "$$" || exit 1
   set -E
-  trap 'stages_line=${FUNCNAME:+${BASH_LINENO[${#FUNCNAME[@]} - 2]}} stages_line=${stages_line:-$LINENO}' ERR
+  trap 'stages_line=$LINENO; ((${#BASH_SOURCE[@]} <= stages_depth)) || stages_line=${BASH_LINENO[${#BASH_SOURCE[@]} - stages_depth - 1]}' ERR
   trap 'stages_trap $?' EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
@@ -90,6 +97,7 @@ stages_supervise() {
   exit "$code"
 }
 
+recipe_flag() { return 1; }
 recipe_option() { return 1; }
 
 stages_number() {
@@ -126,6 +134,8 @@ stage() {
   local code=0 reason
   stages_number=$1 stages_title=$2
   shift 2
+  # shellcheck disable=SC2034 # the trap reads the depth
+  stages_file=${BASH_SOURCE[1]} stages_depth=$((${#BASH_SOURCE[@]} - 1)) # where the block stands, for the line that fails
   stages_paths=("$@") stages_stamp=$exp/stamps/stage$stages_number.json stages_log=$exp/log/stage$stages_number.log
   if $stages_list; then
     printf '%3d  %s\n' "$stages_number" "$stages_title"
@@ -135,7 +145,7 @@ stage() {
   local earlier=("${stages_writers[@]}")
   stages_remember "$@"
   ((stages_number >= stages_first && stages_number <= stages_last)) || return 1
-  reason=$(python -m harness.stamp check --stamp "$stages_stamp" --script "$0" --line "${BASH_LINENO[0]}" \
+  reason=$(python -m harness.stamp check --stamp "$stages_stamp" --script "$stages_file" --line "${BASH_LINENO[0]}" \
     --options "$stages_options" "${stages_libraries[@]/#/--library=}" "${earlier[@]}" "$@") || code=$?
   case $code in
     0)
@@ -152,6 +162,7 @@ stage() {
   esac
   rm -f "$stages_stamp"
   stages_open=yes stages_started=$SECONDS
+  times >"$exp/stamps/.cpu_before" # a redirected builtin stays in this process, whose children are counted
   echo "[stage $stages_number/$stages_total] $stages_title"
   stages_say
   exec {stages_out}>&1 {stages_err}>&2
@@ -182,8 +193,9 @@ stages_close() {
   [ -n "$stages_open" ] || return 0
   stages_restore_output
   local seconds=$((SECONDS - stages_started))
+  times >"$exp/stamps/.cpu_after"
   python -m harness.stamp finish --stamp "$stages_stamp" --title "$stages_title" --seconds "$seconds" \
-    "${stages_paths[@]}" || return 1
+    --times "$exp/stamps/.cpu_before" --times "$exp/stamps/.cpu_after" "${stages_paths[@]}" || return 1
   stages_open=''
   echo "[stage $stages_number/$stages_total] done in $((seconds / 60)) min $((seconds % 60)) s"
 }
@@ -208,7 +220,7 @@ stages_trap() { # EXIT_CODE
   kill -TERM 0 # the group is the recipe's own: what it runs side by side would not hear of Ctrl-C
   if [ -n "$stages_open" ]; then
     stages_restore_output
-    local how="failed with exit code $1 at $0:${stages_line:-?}"
+    local how="failed with exit code $1 at $stages_file:${stages_line:-?}"
     case $1 in 130 | 143) how="was interrupted" ;; esac
     printf 'ERROR stage %s (%s) %s\n  log: %s\n  mend: see the lines above, then rerun with  %s\n' \
       "$stages_number" "$stages_title" "$how" "$stages_log" "$(stages_rerun)" >&2
