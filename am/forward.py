@@ -22,6 +22,7 @@ from am.models.packing import Packing, unpack
 from harness.atomic import whole_dir
 from harness.errors import ModelError
 from harness.log import get_logger, progress
+from hmm.graph_note import GraphNote
 
 log = get_logger("am")
 Output = Literal["loglikes", "posteriors"]
@@ -76,7 +77,8 @@ def forward_to_ark(
 ) -> int:  # fmt: skip
     """Write out/loglikes.{1..jobs}.ark and .scp, and loglikes.scp of all; returns the number of utterances.
 
-    Utterances keep the order of the set within and across the arks.  Raises CheckpointError or ModelError where the
+    Utterances keep the order of the set within and across the arks.  The note of the graph to decode with goes along,
+    where the model has one.  Raises CheckpointError or ModelError where the
     model does not fit the features.
     """
     from kaldi_bridge.tables import MatrixWriter
@@ -98,6 +100,8 @@ def forward_to_ark(
                     writer.write(utterance, scores[position])
             done += len(scores)
         _join_scp(aside, out, output, len(parts))
+        if (note := GraphNote.read(checkpoint.parent)) is not None:
+            note.write(aside)
     log.info("%s: %d utterances, %d pdfs -> %s", checkpoint, done, model.num_pdfs, out)
     return done
 

@@ -51,6 +51,7 @@ class Source:
     gmm: Path | None = None  # directory with final.mat, cmvn_opts, splice_opts; None: fmllr or the one above it
     lang: Path | None = None  # directory with phones.txt; None: ali
     extra: tuple[Path, ...] = ()  # data dirs of further streams, appended column-wise
+    allow_commands: bool = True  # run the commands ("copy-feats ... |") in feats.scp and cmvn.scp
 
 
 def read_frames(source: Source, config: InputConfig, *, storage: Storage = "float16") -> FrameSet:
@@ -249,7 +250,7 @@ def _align(
 class FeatureStream:
     """feats.scp of a data dir as it is."""
 
-    def __init__(self, data: DataDir, path: Path, name: str) -> None:
+    def __init__(self, data: DataDir, path: Path, name: str, allow_commands: bool = True) -> None:
         from kaldi_bridge.tables import read_matrix_scp
 
         self.name, self.dim = name, 0
@@ -257,7 +258,7 @@ class FeatureStream:
             raise TableError(
                 path / "feats.scp", "no such file", mend="make the features first ('kaldi_bridge features')"
             )
-        self.features = read_matrix_scp(path / "feats.scp")
+        self.features = read_matrix_scp(path / "feats.scp", allow_commands=allow_commands)
 
     def read(self, utterance: str) -> Matrix | None:
         """[frames, dim], or None where the table lacks the utterance."""
@@ -278,15 +279,17 @@ class FeatureStream:
 class FmllrStream(FeatureStream):
     """feats.scp through CMVN, splicing, LDA+MLLT (or deltas) and each speaker's fMLLR transform."""
 
-    def __init__(self, data: DataDir, path: Path, transforms: Path, gmm: Path | None) -> None:
+    def __init__(
+        self, data: DataDir, path: Path, transforms: Path, gmm: Path | None, allow_commands: bool = True
+    ) -> None:
         from hmm.speaker_features import FeatureRecipe
         from kaldi_bridge.tables import read_matrix_ark, read_matrix_scp
 
-        super().__init__(data, path, "fmllr")
+        super().__init__(data, path, "fmllr", allow_commands)
         self.recipe = FeatureRecipe.of_dir(gmm or _home_of(transforms))
         if not (path / "cmvn.scp").is_file():
             raise TableError(path / "cmvn.scp", "no such file", mend="compute the CMVN statistics first")
-        self.cmvn = read_matrix_scp(path / "cmvn.scp")
+        self.cmvn = read_matrix_scp(path / "cmvn.scp", allow_commands=allow_commands)
         self.speakers, self.where = data.utt2spk, transforms
         self.transforms: dict[str, Matrix] = {}
         for one in numbered(transforms, "trans"):
@@ -322,9 +325,10 @@ def _home_of(transforms: Path) -> Path:
 
 
 def _open_streams(source: Source, data: DataDir) -> list[FeatureStream]:
+    allow = source.allow_commands
     base = (
-        FeatureStream(data, source.data, "feats")
+        FeatureStream(data, source.data, "feats", allow)
         if source.fmllr is None
-        else FmllrStream(data, source.data, source.fmllr, source.gmm)
+        else FmllrStream(data, source.data, source.fmllr, source.gmm, allow)
     )
-    return [base, *(FeatureStream(data, path, "feats") for path in source.extra)]
+    return [base, *(FeatureStream(data, path, "feats", allow) for path in source.extra)]

@@ -12,6 +12,7 @@ from harness.errors import SchoolyardError
 if TYPE_CHECKING:
     from am.config import AcousticConfig
     from am.dataset import FrameSet
+    from hmm.graph_note import GraphNote
 
 Paths = list[Path]
 DataOption = Annotated[Path, typer.Option("--data", help="Kaldi data dir with feats.scp")]
@@ -27,6 +28,9 @@ ConfigOption = Annotated[Path | None, typer.Option("--config", help="a file of c
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE over the config, as train.epochs=3")]
 DatasetOptions = Annotated[Paths | None, typer.Option("--dataset", help="file of 'am pack'; repeat for several")]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N")]
+CommandsOption = Annotated[
+    bool, typer.Option("--commands/--no-commands", help="run the commands (pipes) in feats.scp and cmvn.scp, or refuse")
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="replace what the output holds")]
 
 
@@ -47,6 +51,7 @@ def pack(
     config: ConfigOption = None,
     set_: SetOption = None,
     storage: Annotated[str, typer.Option("--storage", help="float16, or uint8 for half the size")] = "float16",
+    commands: CommandsOption = True,
 ) -> None:
     """Features and targets of one data dir as one compact file, for training on any machine."""
     from am.inputs import Source, read_frames
@@ -54,7 +59,8 @@ def pack(
 
     if storage not in ("float16", "uint8", "float32"):
         raise SchoolyardError("--storage", f"unknown form {storage!r}", mend="choose float16, uint8 or float32")
-    source = Source(data=data, ali=ali, fmllr=fmllr, gmm=gmm, lang=lang, extra=tuple(extra or ()))
+    streams = tuple(extra or ())
+    source = Source(data=data, ali=ali, fmllr=fmllr, gmm=gmm, lang=lang, extra=streams, allow_commands=commands)
     frames = read_frames(source, _load(config, set_).inputs, storage=storage)  # type: ignore[arg-type]
     frames.save(out)
     size = out.stat().st_size / 2**20
@@ -70,6 +76,9 @@ def train(
     fmllr: Annotated[Paths | None, typer.Option("--fmllr", help="transform directory, one for each --data")] = None,
     gmm: GmmOption = None,
     lang: LangOption = None,
+    graph: Annotated[
+        Path | None, typer.Option("--graph", help="graph dir of the alignments' model; noted for decoding")
+    ] = None,
     dataset: DatasetOptions = None,
     dev_data: Annotated[Path | None, typer.Option("--dev-data", help="development data dir")] = None,
     dev_ali: Annotated[Path | None, typer.Option("--dev-ali", help="its alignment directory")] = None,
@@ -77,6 +86,7 @@ def train(
     dev_dataset: Annotated[Paths | None, typer.Option("--dev-dataset", help="development file of 'am pack'")] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
+    commands: CommandsOption = True,
     device: DeviceOption = "cpu",
     force: ForceOption = False,
 ) -> None:
@@ -86,10 +96,12 @@ def train(
 
     settings = _load(config, set_)
     device = _device(device)
+    note = _graph_of(graph, ali)
+    lang = lang or _symbols_of(graph, ali)
     sets, names = _packed(dataset)
     for position, path in enumerate(data or ()):
         choice = {"ali": _matching(ali, position, data, "--ali"), "fmllr": _matching(fmllr, position, data, "--fmllr")}
-        sets.append(_read(settings, path, gmm=gmm, lang=lang, **choice))
+        sets.append(_read(settings, path, gmm=gmm, lang=lang, allow_commands=commands, **choice))
         names.append(str(path))
     if not sets:
         raise SchoolyardError("am train", "no training set", mend="give --dataset FILE, or --data DIR --ali DIR")
@@ -97,13 +109,16 @@ def train(
     whole = merge(sets, names)
     dev_sets, dev_names = _packed(dev_dataset)
     if dev_data is not None:
-        dev_sets.append(_read(settings, dev_data, ali=dev_ali, fmllr=dev_fmllr, gmm=gmm, lang=lang))
+        places = {"ali": dev_ali, "fmllr": dev_fmllr, "gmm": gmm, "lang": lang, "allow_commands": commands}
+        dev_sets.append(_read(settings, dev_data, **places))
         dev_names.append(str(dev_data))
     train_set, dev_set = (
         (whole, merge(dev_sets, dev_names)) if dev_sets else hold_out(whole, settings.train.dev_speakers)
     )
     _check_speakers(train_set, dev_set, dev_names)
     train_model(settings, train_set, dev_set, out, device=device, force=force)
+    if note is not None:
+        note.write(out)
 
 
 def forward(
@@ -118,6 +133,7 @@ def forward(
     output: Annotated[str, typer.Option("--output", help="loglikes, or posteriors (log, no priors)")] = "loglikes",
     device: DeviceOption = "cpu",
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads")] = 1,
+    commands: CommandsOption = True,
     force: ForceOption = False,
 ) -> None:
     """Log-likelihoods of every utterance, as arks that Kaldi's latgen-faster-mapped decodes."""
@@ -139,7 +155,7 @@ def forward(
     else:
         assert data is not None
         norm = load_model(model)[1]["inputs"]["speaker_norm"]
-        source = Source(data=data, fmllr=fmllr, gmm=gmm, extra=tuple(extra or ()))
+        source = Source(data=data, fmllr=fmllr, gmm=gmm, extra=tuple(extra or ()), allow_commands=commands)
         frames = read_frames(source, InputConfig(speaker_norm=norm), storage="float32")
     forward_to_ark(model, frames, out, jobs=jobs, output=output, device=device, force=force)  # type: ignore[arg-type]
 
@@ -200,6 +216,25 @@ def _read(settings: AcousticConfig, data: Path, **places: Any) -> FrameSet:
             data, "has no alignments given", mend="give --ali DIR for each --data (--dev-ali for --dev-data)"
         )
     return read_frames(Source(data=data, **places), settings.inputs)
+
+
+def _graph_of(graph: Path | None, ali: Paths | None) -> GraphNote | None:
+    """The note of --graph, which must be of the model of every --ali."""
+    from hmm.graph_note import check_graph
+
+    if graph is None:
+        return None
+    if not ali:
+        raise SchoolyardError("--graph", "needs alignments to be checked against", mend="give --data and --ali")
+    notes = [check_graph(graph, one) for one in ali]
+    return notes[0]
+
+
+def _symbols_of(graph: Path | None, ali: Paths | None) -> Path | None:
+    """The graph directory, where it has the phones.txt that the alignment directories lack."""
+    if graph is None or not (graph / "phones.txt").is_file():
+        return None
+    return None if all((one / "phones.txt").is_file() for one in ali or ()) else graph
 
 
 def _check_speakers(train_set: FrameSet, dev_set: FrameSet, dev_names: list[str]) -> None:

@@ -20,10 +20,14 @@ def register(app: typer.Typer) -> None:
 
 
 def decode(
-    graph: Annotated[Path, typer.Option("--graph", help="graph directory with HCLG.fst")],
-    model: Annotated[Path, typer.Option("--model", help="final.mdl of the graph's transition ids")],
     loglikes: Annotated[Path, typer.Option("--loglikes", help="scp of log-likelihoods [frames, pdfs], unscaled")],
     out: Annotated[Path, typer.Option("--out", help="decode directory to write: lat.N.gz, num_jobs, log")],
+    graph: Annotated[
+        Path | None, typer.Option("--graph", help="graph directory with HCLG.fst; default: graph.json beside the scp")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", help="final.mdl of the graph's transition ids; default: the same")
+    ] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     jobs: JobsOption = None,
@@ -34,11 +38,27 @@ def decode(
     from hmm.decoder import DecodeConfig
     from kaldi_bridge.tables import read_matrix_scp
 
+    graph, model = _graph_and_model(loglikes, graph, model)
     table = read_matrix_scp(loglikes)
     options = load_config(DecodeConfig, config, set_ or ())
     stamp = loglikes.stat()
     identity = f"{loglikes} {stamp.st_size} {stamp.st_mtime_ns}"
     decode_set(graph, table, list(table), out, options, model=model, jobs=jobs, identity=identity)
+
+
+def _graph_and_model(loglikes: Path, graph: Path | None, model: Path | None) -> tuple[Path, Path]:
+    """What was given, or what the acoustic model's training noted."""
+    from harness.errors import ConfigError
+    from hmm.graph_note import NAME, GraphNote
+
+    if graph is not None and model is not None:
+        return graph, model
+    note = GraphNote.read(loglikes.parent)
+    if note is None:
+        missing = "--graph" if graph is None else "--model"
+        mend = f"give {missing}, or train with 'am train --graph' and run 'am forward' again"
+        raise ConfigError(missing, f"is not given, and {loglikes.parent} has no {NAME}", mend=mend)
+    return graph or note.graph, model or note.model
 
 
 def lattice_best_path(

@@ -52,22 +52,25 @@ def numbered_files(directory: str | os.PathLike[str], stem: str, suffix: str = "
 # ---- matrices and vectors
 
 
-def read_matrix_scp(name: str | os.PathLike[str]) -> MatrixTable:
-    """The matrices (or vectors) of an scp: a mapping {key: float32 array}, each read when asked for."""
+def read_matrix_scp(name: str | os.PathLike[str], *, allow_commands: bool = True) -> MatrixTable:
+    """The matrices (or vectors) of an scp: a mapping {key: float32 array}, each read when asked for.
+
+    allow_commands: run the commands in the scp, else refuse them with a TableError.
+    """
     kind, rest = split_specifier(name)
     if kind != "scp":
         raise TableError(rest, "is not an scp", mend="give an .scp file or scp:NAME")
     if kind_of(rest) != "pipe":
-        return MatrixTable(read_text_table(rest, TableError), rest)
-    lines = run_pipe(rest, error=TableError, may_be_empty=True).decode().splitlines()
-    return MatrixTable(dict(line.split(None, 1) for line in lines), rest)
+        return MatrixTable(read_text_table(rest, TableError), rest, allow_commands=allow_commands)
+    lines = run_pipe(rest, error=TableError, allow=allow_commands, may_be_empty=True).decode().splitlines()
+    return MatrixTable(dict(line.split(None, 1) for line in lines), rest, allow_commands=allow_commands)
 
 
 class MatrixTable(Mapping[str, Array]):
     """{key: array} over extended file names; keeps the last archive open, so that reading in file order is fast."""
 
-    def __init__(self, places: Mapping[str, str], source: str = "scp") -> None:
-        self.places, self.source = places, source
+    def __init__(self, places: Mapping[str, str], source: str = "scp", *, allow_commands: bool = True) -> None:
+        self.places, self.source, self.allow_commands = places, source, allow_commands
         self._open: tuple[str, int, IO[bytes]] | None = None
 
     def __getitem__(self, key: str) -> Array:
@@ -82,7 +85,7 @@ class MatrixTable(Mapping[str, Array]):
     def _read(self, name: str, where: str) -> Array:
         place = place_of(name)
         if place is None:
-            return read_matrix(name, where=where)
+            return read_matrix(name, where=where, allow_commands=self.allow_commands)
         path, offset = place
         if self._open is None or self._open[:2] != (path, os.getpid()):  # a forked worker opens its own
             self.close()
@@ -102,7 +105,7 @@ class MatrixTable(Mapping[str, Array]):
         return key in self.places
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"places": self.places, "source": self.source, "_open": None}
+        return {**vars(self), "_open": None}
 
     def close(self) -> None:
         """Close the archive that is held open."""
@@ -114,11 +117,12 @@ class MatrixTable(Mapping[str, Array]):
         self.close()
 
 
-def read_matrix(name: str | os.PathLike[str], *, where: str = "") -> Array:
+def read_matrix(name: str | os.PathLike[str], *, where: str = "", allow_commands: bool = True) -> Array:
     """One matrix or vector from a file, place or pipe (global CMVN, final.mat, a line of an scp)."""
     text = os.fspath(name)
     if kind_of(text) == "pipe":
-        return _parse_matrix(io.BytesIO(run_pipe(text, error=TableError, where=where)), where or text)
+        output = run_pipe(text, error=TableError, where=where, allow=allow_commands)
+        return _parse_matrix(io.BytesIO(output), where or text)
     with open_place(text, error=TableError, where=where) as stream:
         return _parse_matrix(stream, where or text)
 
