@@ -13,6 +13,7 @@ import gzip
 import re
 import resource
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -27,21 +28,26 @@ from harness.errors import ProgramError, SchoolyardError
 from kaldi_bridge.programs import LOG_LINES, informative
 
 BROKEN_PIPE = {13, 13 << 8, 141 << 8}  # wait statuses of a writer whose reader had enough: no error
+MEGABYTES = 50  # free on the disk below which it counts as full: Kaldi's programs do not say why they could not write
+FULL = re.compile(r"No space left on device|Disk quota exceeded")
 TROUBLE = [  # what a log says when something went wrong; group "program" where the line names it
     re.compile(r"^(?:ERROR|ASSERTION_FAILED) \((?P<program>[\w.-]+)\["),  # Kaldi's programs
-    re.compile(r"^(?:ERROR|FATAL): (?P<program>[\w:]+)"),  # OpenFst's
+    re.compile(r"^(?:ERROR|FATAL): (?P<program>\w+(?:::\w+)*)"),  # OpenFst's
     re.compile(
         r": line \d+: +(?:\d+ )?(?:Killed|Terminated|Aborted|Segmentation fault|Bus error|Illegal instruction|"
         r"File size limit exceeded)\s+(?:\(core dumped\)\s*)?\(?\s*(?P<program>[\w./-]+)"
     ),  # bash, of a program that a signal ended
     re.compile(r"^(?:.*[:\s])?(?P<program>[\w./-]+): (?:command )?not found\s*$"),
-    re.compile(r"Can't locate \S+ in @INC|No space left on device|Disk quota exceeded|^Traceback \(most recent call"),
+    re.compile(r"^(?P<program>\w+): .*(?:No space left on device|Disk quota exceeded)"),  # gzip, cat
+    FULL,
+    re.compile(r"Can't locate \S+ in @INC|^Traceback \(most recent call"),
     re.compile(r"^(?P<program>\S+\.(?:sh|pl|py)): *(?:error|ERROR|Error)\b"),
     re.compile(r"^--> ERROR"),  # utils/validate_*.pl
 ]
 PIPE = re.compile(r"Pipe (?P<program>.*?) ?had nonzero return status (?P<status>\d+)")
-ENDED = re.compile(r"^# Ended \(code (?P<code>\d+)(?:; signal (?P<signal>\d+))?\)")
-COMMAND = re.compile(r"^# (?P<program>[\w./-]+)")
+ENDED = re.compile(  # run.pl, then queue.pl and slurm.pl
+    r"^# (?:Ended \(code (?P<code>\d+)(?:; signal (?P<signal>\d+))?\)|Finished at .* with status (?P<status>\d+))"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +68,22 @@ def find_trouble(log: Path) -> Trouble | None:
         found = next(filter(None, (pattern.search(line) for pattern in TROUBLE)), None)
         if found is not None:
             return Trouble(log=log, line=number, program=_named(found, lines), text=line)
-        pipe = PIPE.search(line)
-        if pipe is not None and int(pipe["status"]) not in BROKEN_PIPE:
-            ended = ended or Trouble(log=log, line=number, program=pipe["program"].strip(), text=line)
-        end = ENDED.match(line)
-        if end is not None and (int(end["code"]) or end["signal"]):
-            ended = ended or Trouble(log=log, line=number, program=_command(lines), text=line)
+        how, pipe = _how_it_ended(line), PIPE.search(line)
+        if ended is None and how:
+            ended = Trouble(log=log, line=number, program=_command(lines), text=how)
+        if ended is None and pipe is not None and int(pipe["status"]) not in BROKEN_PIPE:
+            ended = Trouble(log=log, line=number, program=pipe["program"].strip(), text=line)
     return ended
+
+
+def _how_it_ended(line: str) -> str:
+    """'' for a line that is not the last of a job's log, and for a good end."""
+    end = ENDED.match(line)
+    if end is None:
+        return ""
+    code = int(end["code"] or end["status"] or 0)
+    signal = int(end["signal"] or 0) or max(0, code - 128)
+    return f"ended by signal {signal}" if signal else f"ended with exit code {code}" if code else ""
 
 
 def _named(found: re.Match[str], lines: Sequence[str]) -> str:
@@ -77,9 +92,10 @@ def _named(found: re.Match[str], lines: Sequence[str]) -> str:
 
 
 def _command(lines: Sequence[str]) -> str:
-    """The first program of the command that run.pl and its like write at the head of a log."""
-    found = COMMAND.match(lines[0]) if lines else None
-    return found["program"] if found is not None else ""
+    """The programs of the command that run.pl and its like write at the head of a log, ``a | b``."""
+    heads = (line[2:] for line in lines[:4] if re.match(r"# (?!Running on |Started at )", line))
+    words = re.sub(r"\"[^\"]*\"|'[^']*'", "", next(heads, ""))
+    return " | ".join(part.split()[0] for part in words.split("|") if part.split())
 
 
 def run_step(
@@ -160,7 +176,10 @@ def _failure(words: Sequence[str], name: str, code: int, trouble: Trouble | None
         problem = (
             f"{words[0]} {ended}: {said}" if ended else f"{words[0]} exited with 0, but its log holds an error: {said}"
         )
-    mend = f"read {guilty}, mend what it says, then run the stage again (steps that are finished stay)"
+    free = shutil.disk_usage(guilty.parent).free >> 20
+    full = free < MEGABYTES or (trouble is not None and FULL.search(trouble.text))
+    first = f"free some space ({free} MB are left)" if full else f"read {guilty} and mend what it says"
+    mend = f"{first}, then run the stage again (steps that are finished stay)"
     return ProgramError(f"{name} (Kaldi)", problem + _tail(guilty), mend=mend)
 
 

@@ -25,7 +25,7 @@ begin_kaldi() { # after stages_begin: finds Kaldi and makes the folder its scrip
 }
 
 kaldi_step() { # NAME [--in FOLDER | --made FILE | --done FILE]... -- WORD...
-  python -m kaldi_bridge.kaldi_step --name "$1" --workspace "$kaldi" --log "$exp/log/kaldi/${1//\//.}.log" \
+  BASH_ENV=$SCHOOLYARD_ROOT/recipes/lib/pipefail.sh python -m kaldi_bridge.kaldi_step --name "$1" --workspace "$kaldi" --log "$exp/log/kaldi/${1//\//.}.log" \
     --times "$exp/log/kaldi/cpu_seconds" "${@:2}"
 }
 
