@@ -11,6 +11,20 @@ trainings="clean multi multi_enhanced"
 tests="clean noisy enhanced mixed clean_enhanced"
 tuned="clean noisy enhanced" # conditions of dev; mixed takes the weight of enhanced, clean_enhanced that of clean
 
+choose_tests() { # NAMES: these alone, and of dev what they are tuned on
+  local test
+  tests=$1 tuned=''
+  for test in $tests; do
+    case $test in
+      clean | noisy | enhanced | mixed | clean_enhanced) ;;
+      *) stages_wrong "unknown test condition '$test': clean noisy enhanced mixed clean_enhanced" ;;
+    esac
+  done
+  for test in clean noisy enhanced; do
+    case " $(for each in $tests; do tuned_as "$each"; done | tr '\n' ' ')" in *" $test "*) tuned+="$test " ;; esac
+  done
+}
+
 rungs='' # those below tri3b that are decoded and scored too (--rungs)
 
 recipe_flag() {
@@ -142,7 +156,11 @@ make_graphs() { # GMM directory
   done
 }
 
-tests_of() { if [ "$1" = open ]; then echo "$tests"; else echo "$tuned"; fi; } # the second language model gets the main conditions
+tests_of() { # LM: the second language model gets the main conditions
+  local test
+  if [ "$1" = open ]; then echo "$tests" && return; fi
+  for test in $tests; do if [ "$(tuned_as "$test")" = "$test" ]; then echo "$test"; fi; done
+}
 
 dev_graph_of() { if [ "$1" = open ]; then echo graph_dev; else echo "graph_$1"; fi; } # open: one that lacks dev's own text
 

@@ -6,6 +6,7 @@
 #   --open-lm ARPA --closed-lm ARPA      language models; without: an open one, of the text of train and dev
 #   --am-size SIZE --baselines NAMES     cfg/am/NAME_SIZE.yaml; default small ('paper' is 5 x 550) and 'lstm gru mlp'
 #   --trainings NAMES                    of 'clean multi multi_enhanced' (default all), clean before the others
+#   --tests NAMES                        of 'clean noisy enhanced mixed clean_enhanced' (default all), clean among them
 #   --kaldi                              stages 5 to 9 by the programs of a real Kaldi (KALDI_ROOT; docs/kaldi.md)
 #   --rungs                              decode and score mono, tri1 and tri2b too, on clean speech
 
@@ -15,7 +16,8 @@ enhancer_cfg=$SCHOOLYARD_ROOT/cfg/enhance/compact_cpu.yaml                      
 ladder_cfg='' ladder_multi_cfg=$SCHOOLYARD_ROOT/cfg/hmm/ladder_multicondition.yaml # of the clean ladder, '' for defaults; of the others
 report_title=$recipe
 experiment_more="[--noise-train DIR] [--noise-test DIR] [--enhancer builtin|train|PATH] [--open-lm ARPA] [--closed-lm ARPA] \
-[--am-size small|paper] [--baselines 'lstm gru mlp'] [--trainings 'clean multi multi_enhanced'] [--kaldi] [--rungs]"
+[--am-size small|paper] [--baselines 'lstm gru mlp'] [--trainings 'clean multi multi_enhanced'] [--tests 'clean noisy enhanced mixed clean_enhanced'] \
+[--kaldi] [--rungs]"
 
 experiment_option() { # NAME VALUE, as recipe_option
   case $1 in
@@ -27,6 +29,7 @@ experiment_option() { # NAME VALUE, as recipe_option
     --am-size) am_size=$2 ;;
     --baselines) baselines=$2 ;;
     --trainings) trainings=$2 ;;
+    --tests) choose_tests "$2" ;;
     *) return 1 ;;
   esac
 }
@@ -39,6 +42,10 @@ begin_experiment() { # after stages_begin
   case " $trainings " in
     " clean "*) ;;
     *) stages_wrong "--trainings '$trainings': clean must come first, the others take its alignments" ;;
+  esac
+  case " $tests " in
+    *" clean "*) ;;
+    *) stages_wrong "--tests '$tests': clean must be among them" ;;
   esac
   begin_kaldi
 }
@@ -62,7 +69,7 @@ experiment_sets() { # what several stages read or write, as words of stage
 }
 
 experiment_models() {
-  local training name
+  local training name test
   gmm_in=() gmm_out=() models=() cfg_in=() model_in=() model_out=() decoded_in=() decoded_out=() lms_in=() ladder_in=()
   for training in $trainings; do
     gmm_in+=(--in "$exp/$training/tri3b/final.mdl")
@@ -73,7 +80,9 @@ experiment_models() {
   for name in "${models[@]}"; do
     cfg_in+=(--in "$(am_config "${name#*/}" "$am_size" "${name%/*}")")
     model_in+=(--in "$exp/$name/best.pt") model_out+=(--out "$exp/$name/best.pt" --redo "$exp/$name")
-    decoded_in+=(--in "$exp/$name/decode_clean_enhanced_open/lat.1.gz") decoded_out+=(--out "$exp/$name/decode_clean_enhanced_open")
+    for test in $tests; do
+      decoded_in+=(--in "$exp/$name/decode_${test}_open/lat.1.gz") decoded_out+=(--out "$exp/$name/decode_${test}_open")
+    done
   done
   for name in $rungs; do
     decoded_in+=(--in "$exp/clean/$name/decode_clean_open/lat.1.gz") decoded_out+=(--out "$exp/clean/$name/decode_clean_open")
@@ -140,7 +149,7 @@ experiment_stages() {
     score_rungs
     for training in $trainings; do score_model "$training" tri3b; done
     for name in "${models[@]}"; do score_model "${name%/*}" "${name#*/}"; done
-    gate_of_words clean/ligru
+    case " $tests " in *" clean_enhanced "*) gate_of_words clean/ligru ;; esac
     write_report "$report_title" ${notes_in[1]+"${notes_in[1]}"}
   fi
 }
