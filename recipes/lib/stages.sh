@@ -220,7 +220,7 @@ stages_trap() { # EXIT_CODE
   kill -TERM 0 # the group is the recipe's own: what it runs side by side would not hear of Ctrl-C
   if [ -n "$stages_open" ]; then
     stages_restore_output
-    local how="failed with exit code $1 at $stages_file:${stages_line:-?}"
+    local how="failed with exit code $1 at ${stages_file/#"$recipe_dir/../"/"${recipe_dir%/*}/"}:${stages_line:-?}"
     case $1 in 130 | 143) how="was interrupted" ;; esac
     printf 'ERROR stage %s (%s) %s\n  log: %s\n  mend: see the lines above, then rerun with  %s\n' \
       "$stages_number" "$stages_title" "$how" "$stages_log" "$(stages_rerun)" >&2
