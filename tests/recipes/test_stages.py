@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -268,3 +269,93 @@ def test_an_interrupt_reaches_programs_that_run_side_by_side(mini: Mini) -> None
     time.sleep(5)
     assert run.returncode == 130
     assert not (mini.folder / "survivor").exists()
+
+
+LIBRARY = """\
+stages_libraries+=("${BASH_SOURCE[0]}")
+loud=false
+recipe_flag() { case $1 in --loud) loud=true stages_variant=_loud ;; *) return 1 ;; esac; }
+count_lines() {
+  grep -c . "$data/many" >"$work/RESULTS.tmp"
+}
+shared_stages() {
+  stages_options=$loud
+  if stage 2 "count" --in "$data/many" --out "$work/RESULTS"; then
+    $BUSY
+    count_lines
+    mv "$work/RESULTS.tmp" "$work/RESULTS"
+  fi
+}
+"""
+
+
+@pytest.fixture
+def shared(mini: Mini) -> Mini:
+    """The same recipe with its last stage in a library, which has a flag too."""
+    (mini.folder / "library.sh").write_text(LIBRARY)
+    before, _, _ = RECIPE.partition('if stage 2 "count"')
+    sourced = before.replace("source_file=''", f". {mini.folder}/library.sh\nsource_file=''", 1)
+    (mini.folder / "mini/run.sh").write_text(sourced + "shared_stages\nstages_end\n")
+    return Mini(mini.folder)
+
+
+def run_shared(shared: Mini, *words: str, busy: str = "true") -> subprocess.CompletedProcess[str]:
+    return shared.run(*words, BUSY=busy)
+
+
+def test_a_stage_in_a_library_is_counted_listed_and_skipped_as_any_other(shared: Mini) -> None:
+    listed = run_shared(shared, "--list").stdout
+    assert "  2  count" in listed
+    assert shared.ran(run_shared(shared)) == [0, 1, 2]
+    assert (shared.work / "RESULTS").read_text() == "4\n"
+    assert shared.ran(run_shared(shared)) == []
+
+
+def test_a_stage_in_a_library_or_a_function_it_calls_that_was_edited_runs_again(shared: Mini) -> None:
+    run_shared(shared)
+    library = shared.folder / "library.sh"
+    library.write_text(library.read_text().replace("grep -c .", "grep -c one"))
+    assert shared.ran(run_shared(shared)) == [2]
+    assert (shared.work / "RESULTS").read_text() == "2\n"
+    library.write_text(library.read_text().replace("    count_lines", "    echo counting; count_lines"))
+    assert shared.ran(run_shared(shared)) == [2]
+
+
+@pytest.mark.parametrize(
+    ("replaced", "by", "line"), [("    count_lines", "    false", 11), ("  grep -c .", "  false; grep -c .", 11)]
+)
+def test_a_failing_stage_in_a_library_is_named_by_the_line_of_the_library(
+    shared: Mini, replaced: str, by: str, line: int
+) -> None:
+    library = shared.folder / "library.sh"
+    library.write_text(library.read_text().replace(replaced, by))
+    assert library.read_text().splitlines()[line - 1].strip() in {"false", "count_lines"}
+    result = run_shared(shared)
+    assert f"stage 2 (count) failed with exit code 1 at {library}:{line}" in result.stderr
+
+
+def test_a_flag_of_a_library_takes_no_value_and_stands_in_the_command_to_rerun(shared: Mini) -> None:
+    assert shared.ran(run_shared(shared, "--loud")) == [0, 1, 2]
+    without = run_shared(shared)
+    assert shared.ran(without) == [2]
+    failed = run_shared(shared, "--loud", "--times", "3", busy="false")
+    assert failed.stderr.rstrip().endswith("--loud --times 3 --stage 2")
+    assert run_shared(shared, "--quiet", "x").returncode == 2
+    assert "(default: work/mini_loud)" in run_shared(shared, "--loud", "--help").stdout
+
+
+def test_the_stamp_holds_the_cpu_time_of_the_programs_of_the_stage(shared: Mini) -> None:
+    """A loop of a second of work in a program, and a sleep of a second, which costs none."""
+    work = "import time; t = time.process_time()\nwhile time.process_time() - t < 1: pass\ntime.sleep(1)"
+    (shared.folder / "work.py").write_text(work)
+    run_shared(shared, busy=f"python {shared.folder}/work.py")
+    stamps = {n: json.loads((shared.work / f"exp/stamps/stage{n}.json").read_text()) for n in (1, 2)}
+    assert stamps[1]["cpu_seconds"] < 0.9 < stamps[2]["cpu_seconds"] < 1.9
+    assert stamps[2]["seconds"] >= 2
+    assert stamps[2]["resumed"] is False
+
+
+def test_a_stage_that_goes_on_where_it_stopped_is_marked_in_its_stamp(shared: Mini) -> None:
+    assert run_shared(shared, busy="false").returncode == 1
+    assert shared.ran(run_shared(shared)) == [2]
+    assert json.loads((shared.work / "exp/stamps/stage2.json").read_text())["resumed"] is True
