@@ -1,8 +1,9 @@
-"""Which options of a room's verbs the tests give on a command line: found in the tests' own text."""
+"""What the tests name, found in their own text: options on a command line, fields of configs."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,18 @@ def words_of_tests(folder: Path) -> dict[str, set[str]]:
     return found
 
 
+def named_in(path: Path, test: str) -> set[str]:
+    """Every word of a test and of what it uses of its own module: names, arguments, strings.
+
+    --an-option counts as an_option.  Empty: no such test.
+    """
+    parts = _parts(ast.parse(path.read_text(encoding="utf-8")))
+    if test not in parts:
+        return set()
+    words = re.findall(r"[\w-]+", " ".join(ast.unparse(parts[part]) for part in _used(test, parts)))
+    return {word.strip("-").replace("-", "_") for word in words}
+
+
 def given_nowhere(app: typer.Typer, folder: Path) -> list[str]:
     """Options that no test names beside their verb."""
     tests = words_of_tests(folder).values()
@@ -51,19 +64,23 @@ def _parts(module: ast.Module) -> dict[str, ast.AST]:
 
 
 def _words(name: str, parts: dict[str, ast.AST]) -> set[str]:
-    words: set[str] = set()
-    seen, waiting = set(), [name]
+    return {word for part in _used(name, parts) for node in ast.walk(parts[part]) for word in _strings(node)}
+
+
+def _used(name: str, parts: dict[str, ast.AST]) -> set[str]:
+    """The part itself and those that it uses, also through others."""
+    seen: set[str] = set()
+    waiting = [name]
     while waiting:
         part = waiting.pop()
         if part in seen:
             continue
         seen.add(part)
         for node in ast.walk(parts[part]):
-            words |= _strings(node)
             used = node.id if isinstance(node, ast.Name) else node.arg if isinstance(node, ast.arg) else None
             if used in parts:
                 waiting.append(str(used))
-    return words
+    return seen
 
 
 def _strings(node: Any) -> set[str]:

@@ -108,14 +108,14 @@ CHANGES: dict[type, dict[str, Any]] = {
     SeganConfig: SLOPES | {
         "channels": (2, 3, 5), "activation": "leaky", "skip": "after", "latent": False, "latent_first": False,
         "upsampling": "nearest", "padding": "centred", "last": "prelu", "encoder_bias": False, "decoder_bias": False,
-        "initial": "torch", "attention": Change((3,), given={"attention_span": 256}),
-        "attention_span": Change(128, given={"attention": (3,), "attention_span": 256}),
+        "initial": "torch", "attention": Change((1,), given={"attention_span": 256}),
+        "attention_span": Change(64, given={"attention": (1,), "attention_span": 256}),
     },
     SeganPlusConfig: SLOPES | {
         "channels": (2, 4, 6), "norm": "batch", "skip": "conv", "skip_init": "zero",
         "skip_width": Change(5, given={"skip": "conv"}), "merge": "sum", "latent": False, "bias": False,
         "initial": "xavier", "attention": Change((2,), given={"attention_span": 256}),
-        "attention_span": Change(128, given={"attention": (2,), "attention_span": 256}),
+        "attention_span": Change(64, given={"attention": (2,), "attention_span": 1024}),
         "octave": 0.5, "inner_skips": True,
     },
     AdvancedSeganConfig: {
@@ -144,7 +144,7 @@ def observed(name: str, config: Any) -> dict[str, Any]:
     assert torch.isfinite(said).all()
     return {
         "weights": [(key, tuple(value.shape)) for key, value in model.state_dict().items()],
-        "output": (taught.numpy().tobytes(), said.numpy().tobytes()),
+        "output": (taught, said),
         "latency": model.latency,
         "learns": [key for key, parameter in model.named_parameters() if parameter.requires_grad],
     }

@@ -80,7 +80,7 @@ SEGAN_CHANGES = {
     }.items()},
     "initial": "xavier",
 }  # fmt: skip
-FALLING = {"kind": "linear", "start": 10}
+FALLING = {"kind": "linear", "start": 10, "fall": 2.0}
 CHANGES: dict[type, dict[str, Any]] = {
     SeganCriticConfig: SEGAN_CHANGES,
     SeganV1CriticConfig: SEGAN_CHANGES | {"edges": "reflect", "activation": "prelu", "phase_shift": 5},
@@ -94,7 +94,7 @@ CHANGES: dict[type, dict[str, Any]] = {
         "kind": Change("step", given={"start": 10}),
         "start": Change(20, given=FALLING), "fall": Change(1.0, given=FALLING),
         "factor": Change(0.5, given={"kind": "step", "start": 10}),
-        "least": Change(90.0, given=FALLING | {"fall": 9.0}),
+        "least": Change(90.0, given=FALLING),
     },
     AmGanSchedule: {"kind": "linear"},
     SeganObjectiveConfig: {
@@ -162,7 +162,7 @@ def observed_critic(name: str, config: Any) -> dict[str, Any]:
     """Weights, and what it says of two signals at two steps of a training."""
     torch.manual_seed(0)
     made = CRITICS[name][1]
-    critic = made(config, 16000) if name.startswith("segan") else made(config)
+    critic = shaken(made(config, 16000) if name.startswith("segan") else made(config))
     said = []
     fake, clean, noisy = signals(4000)
     for step in STEPS:
@@ -171,7 +171,7 @@ def observed_critic(name: str, config: Any) -> dict[str, Any]:
         critic.keep_reference(clean, noisy)
         with torch.no_grad():
             opinion = critic.train()(fake, noisy)
-        said += [part.numpy().tobytes() for part in (*opinion.scores, *opinion.layers)]
+        said += [*opinion.scores, *opinion.layers]
     return {"weights": shapes(critic), "scores": said}
 
 
@@ -179,7 +179,7 @@ def observed_objective(name: str, config: Any) -> dict[str, Any]:
     """The losses of critic and generator at two steps of a training, and the critic's weights."""
     torch.manual_seed(0)
     fake, clean, noisy = signals(24000 if name == "metricgan" else 6000)
-    objective = OBJECTIVES[name][1](config, 16000)
+    objective = shaken(OBJECTIVES[name][1](config, 16000))
     losses: list[Any] = []
     for step in STEPS:
         torch.manual_seed(1)
@@ -187,8 +187,16 @@ def observed_objective(name: str, config: Any) -> dict[str, Any]:
         if objective.critic is not None:
             losses.append(objective.critic_loss(fake, clean, noisy).item())
         loss, parts = objective.model_loss(fake, clean, noisy)
-        losses += [loss.item(), sorted(parts)]
+        losses += [loss.item(), *((part, parts[part].item()) for part in sorted(parts))]
     return {"losses": losses, "weights": shapes(objective)}
+
+
+def shaken(net: torch.nn.Module) -> Any:
+    """The net away from its first weights, at which many say next to nothing."""
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return net
 
 
 def shapes(net: torch.nn.Module) -> list[tuple[str, tuple[int, ...]]]:

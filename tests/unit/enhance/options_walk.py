@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 FLIP = object()  # as a Change's value: what the switch is not
 
 
@@ -29,8 +31,8 @@ class Option:
 class Change:
     """Another valid value of an option, and where it shows.
 
-    to: the value, FLIP, or a function of an empty folder that makes it.  given: options beside it (of the same config)
-    without which it would rightly change nothing; on both sides of the comparison.  above: the same, from the root.
+    to: the value, FLIP, or a function of a folder that makes it.  given: options beside it (of the same config) without
+    which it would rightly change nothing; on both sides of the comparison.  above: the same, from the root.
     shows: the facet of the observation that must change; "" for the observer's usual one.
     """
 
@@ -83,9 +85,28 @@ def change_of(option: Option, table: Mapping[type, Mapping[str, Any]]) -> Change
 def both_sides(root: Any, option: Option, change: Change, folder: Path) -> tuple[Any, Any]:
     """The config without and with the change, both with what it needs beside it."""
     place = f"{option.place}." if option.place else ""
-    given = dict(change.above) | {f"{place}{name}": value for name, value in change.given.items()}
+    given = dict(change.above) | {f"{place}{name}": _made(value, folder) for name, value in change.given.items()}
     usual = changed(root, given)
-    wanted = change.to(folder) if callable(change.to) else change.to
+    wanted = _made(change.to, folder)
     wanted = not value_at(usual, option.path) if wanted is FLIP else wanted
     assert value_at(usual, option.path) != wanted, f"{option.path} is {wanted!r} already"
     return usual, changed(root, given | {option.path: wanted})
+
+
+def _made(value: Any, folder: Path) -> Any:
+    return value(folder) if callable(value) else value
+
+
+def differs(one: Any, other: Any, tolerance: float = 2e-6) -> bool:
+    """Whether two observations differ by more than a share of their size, in any number or in form.
+
+    tolerance: well above the rounding of float32, below what any option should do.
+    """
+    if isinstance(one, float) and isinstance(other, float):
+        return abs(one - other) > tolerance * abs(one)
+    if isinstance(one, torch.Tensor):
+        return one.shape != other.shape or bool((one - other).abs().max() > tolerance * one.abs().max())
+    if isinstance(one, (list, tuple)):
+        pairs = zip(one, other, strict=False)
+        return len(one) != len(other) or any(differs(mine, yours, tolerance) for mine, yours in pairs)
+    return bool(one != other)

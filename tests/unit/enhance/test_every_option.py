@@ -1,18 +1,32 @@
 """Every option changes something that can be seen; a new option without its line in a table fails here."""
 
-from collections.abc import Callable
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+import enhance
 from enhance.critics import CRITICS
+from enhance.denoise import DenoiseConfig, denoise_data_dir
 from enhance.models import MODELS
 from enhance.objectives import OBJECTIVES
+from enhance.settings import _Settings, build_generator, build_objective, load_settings
+from enhance.train import RunOptions, Trainer
+from tests.command_words import named_in
 from tests.unit.enhance import options_of_models as of_models
 from tests.unit.enhance import options_of_objectives as of_objectives
-from tests.unit.enhance.options_walk import Change, Option, both_sides, change_of, options
+from tests.unit.enhance import options_of_pairs as of_pairs
+from tests.unit.enhance.options_proven_elsewhere import NO_OPTIONS, PROVEN
+from tests.unit.enhance.options_walk import Change, Option, both_sides, change_of, differs, options
+
+HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,7 @@ KINDS = {
         {name: of_objectives.objective_base(name) for name in OBJECTIVES}, of_objectives.CHANGES,
         of_objectives.observed_objective, "losses",
     ),
+    "data": Kind(of_pairs.BASES, of_pairs.CHANGES, of_pairs.observed, "batches"),
 }  # fmt: skip
 ROOTS = [(kind, name) for kind, those in KINDS.items() for name in those.bases]
 EVERY = [
@@ -52,7 +67,8 @@ def test_every_table_entry_is_looked_at():
 @pytest.mark.parametrize(("kind", "name"), ROOTS)
 def test_without_a_change_the_same_is_seen_twice(kind, name):
     base, observed = KINDS[kind].bases[name], KINDS[kind].observed
-    assert observed(name, base) == observed(name, base)
+    first, second = observed(name, base), observed(name, base)
+    assert not any(differs(first[facet], second[facet], tolerance=0.0) for facet in first)
 
 
 @pytest.mark.parametrize(("kind", "name", "option"), EVERY)
@@ -61,13 +77,79 @@ def test_every_option_changes_what_is_seen(kind, name, option, tmp_path):
     change = stated(kind, name, option)
     usual, other = both_sides(looked.bases[name], option, change, tmp_path)
     facet = change.shows or looked.usual
-    assert seen(kind, name, usual)[facet] != looked.observed(name, other)[facet]
+    assert differs(seen(kind, name, usual)[facet], looked.observed(name, other)[facet])
 
 
 @cache
 def seen(kind: str, name: str, usual: Any) -> dict[str, Any]:
     """What most options are compared with is looked at once."""
     return KINDS[kind].observed(name, usual)
+
+
+def test_every_dataclass_is_looked_at_proven_elsewhere_or_has_no_options():
+    looked_at = {each.owner for kind, name in ROOTS for each in options(KINDS[kind].bases[name])}
+    holders = {type(config) for kind, name in ROOTS for config in configs_in(KINDS[kind].bases[name])}
+    above = {owner for each in looked_at | holders for owner in each.__mro__}
+    without = {one for one in dataclasses_of(enhance) if one not in above | PROVEN.keys()} - {_Settings}
+    assert {f"{one.__module__}.{one.__qualname__}" for one in without} == NO_OPTIONS
+
+
+@pytest.mark.parametrize("config", PROVEN, ids=lambda config: config.__name__)
+def test_every_option_that_is_proven_elsewhere_is_named_in_its_proof(config):
+    claimed = [(proof, name) for proof, names in PROVEN[config].items() for name in names.split()]
+    for proof, name in claimed:
+        file, _, test = proof.partition("::")
+        assert name in named_in(HERE / file, test), f"{proof} does not name {config.__name__}.{name}"
+    assert sorted(name for _, name in claimed) == sorted(field.name for field in dataclasses.fields(config))
+
+
+def test_the_chosen_model_and_objective_are_built():
+    settings = load_settings(None, ["model=gatewave", "objective=aewsegan"])
+    assert type(build_generator(settings)) is MODELS["gatewave"][1]
+    assert type(build_objective(settings, 16000)) is OBJECTIVES["aewsegan"][1]
+    assert {field.name for field in dataclasses.fields(_Settings)} == {"model", "objective", "pairs", "train"}
+
+
+def test_the_nets_lie_on_the_asked_device(tmp_path, train_sounds, tiny_run):
+    trainer = Trainer(load_settings(None, tiny_run), *train_sounds, tmp_path, RunOptions(device="meta"))
+    places = [next(net.parameters()).device.type for net in (trainer.model, trainer.objective.critic)]
+    assert places == ["meta", "meta"]
+
+
+def test_denoising_runs_on_the_asked_device_and_into_one_ark_on_request(clean_dir, small_model, tmp_path, monkeypatch):
+    places = []
+    monkeypatch.setattr("enhance.weights.load_generator", lambda path, device="cpu": places.append(device) or missing())
+    config = DenoiseConfig(model=str(small_model), device="meta", max_failed=0.0)
+    with pytest.raises(LookupError):
+        denoise_data_dir(clean_dir, tmp_path / "out", config, jobs=1)
+    assert places == ["meta"]
+    monkeypatch.undo()
+    for ark in (False, True):
+        denoise_data_dir(clean_dir, tmp_path / str(ark), DenoiseConfig(model=str(small_model), ark=ark), jobs=1)
+        assert (tmp_path / str(ark) / "wav.ark").is_file() is ark
+
+
+def missing():
+    raise LookupError("no net was loaded")
+
+
+def configs_in(config: Any) -> Iterator[Any]:
+    """The config and those in it."""
+    yield config
+    for value in vars(config).values():
+        if dataclasses.is_dataclass(value):
+            yield from configs_in(value)
+
+
+def dataclasses_of(package: ModuleType) -> set[type]:
+    """Those that its modules define."""
+    found = set()
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if not module.name.endswith("__main__"):
+            for value in vars(importlib.import_module(module.name)).values():
+                if isinstance(value, type) and dataclasses.is_dataclass(value) and value.__module__ == module.name:
+                    found.add(value)
+    return found
 
 
 def stated(kind: str, name: str, option: Option) -> Change:

@@ -1,4 +1,5 @@
 import csv
+import json
 
 import pytest
 
@@ -137,6 +138,54 @@ def test_a_space_that_does_not_fit_is_refused_before_any_trial(tmp_path, text, w
     with pytest.raises(ConfigError, match=words):
         search(tmp_path / "space.yaml", None, FAST, tmp_path / "out", bowl)
     assert not (tmp_path / "out" / "trials").exists()
+
+
+NUMBERS = {"low": 1.0, "high": 8.0}
+PLAN = {
+    "trials": 8, "startup": 2, "spared": 1,
+    "space": {"loss.log_mel": NUMBERS, "loss.si_sdr": {"choices": [0.0, 1.0]}},
+}  # fmt: skip
+
+
+def trials_of(plan, out):
+    out.mkdir()
+    (out / "space.yaml").write_text(json.dumps(plan))
+    search(out / "space.yaml", None, ["train.steps=3", "train.validate_every=1"], out, bowl)
+    return [(row["trial"], row["state"], row["step"], row["loss.log_mel"], row["loss.si_sdr"]) for row in table(out)]
+
+
+@pytest.fixture(scope="module")
+def usual_trials(tmp_path_factory):
+    return trials_of(PLAN, tmp_path_factory.mktemp("search") / "usual")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"trials": 6}, {"seed": 1}, {"pruner": "none"}, {"startup": 5}, {"spared": 2},
+        {"space": PLAN["space"] | {"loss.si_sdr": {"choices": [0.0, 2.0]}}},
+        *({"space": PLAN["space"] | {"loss.log_mel": NUMBERS | change}} for change in (
+            {"low": 2.0}, {"high": 5.0}, {"log": True}, {"whole": True},
+        )),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_every_option_of_a_search_changes_its_trials(tmp_path, usual_trials, change):
+    assert trials_of(PLAN | change, tmp_path / "other") != usual_trials
+
+
+def test_the_sampler_decides_once_there_are_trials_to_learn_from(tmp_path):
+    learnt, drawn = (
+        trials_of(PLAN | {"trials": 13, "pruner": "none", "sampler": sampler}, tmp_path / sampler)
+        for sampler in ("tpe", "random")
+    )
+    assert len(learnt) == len(drawn) == 13
+    apart = {row[0] for row in set(learnt) ^ set(drawn)}
+    assert apart <= {"0010", "0011", "0012"} and len(apart) > 1  # Optuna's first ten are drawn either way
+
+
+def test_a_search_makes_the_same_trials_twice(tmp_path, usual_trials):
+    assert trials_of(PLAN, tmp_path / "again") == usual_trials
 
 
 def test_a_real_search_trains_each_trial(tmp_path, train_sounds, tiny_run):

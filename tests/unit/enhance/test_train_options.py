@@ -87,7 +87,8 @@ def test_the_default_loop_is_this_plain_one_to_the_bit(tmp_path, train_sounds, t
 @pytest.mark.parametrize(
     "change",
     [
-        ["optimizer=adam"], ["optimizer=rmsprop"], ["betas=[0.0, 0.9]"], ["weight_decay=0.5"], ["clip=0.001"],
+        ["optimizer=adam"], ["optimizer=rmsprop"], ["rate=0.1"], ["betas=[0.0, 0.9]"], ["weight_decay=0.5"],
+        ["clip=0.001"],
         ["critic_optimizer=sgd"], ["critic_rate=0.1"], ["critic_betas=[0.0, 0.5]"], ["critic_clip=1.0e-6"],
         ["critic_weight_decay=0.9"], ["critic_updates=2"], ["critic_every=3"], ["critic_from=0.6"],
         ["precision=bfloat16"], ["schedule=constant"], ["schedule=exponential", "decay=0.5"], ["warmup=4"],
@@ -108,6 +109,7 @@ def test_every_option_of_the_training_changes_the_weights(tmp_path, train_sounds
         (["optimizer=rmsprop"], "momentum=0.9"), (["optimizer=rmsprop"], "smoothing=0.5"),
         (["critic_optimizer=sgd"], "critic_momentum=0.9"),
         (["schedule=exponential", "decay=0.5", "decay_every=1"], "decay_every=2"), ([], "held_out_noises=0.6"),
+        (["schedule=exponential", "decay_every=1"], "decay=0.5"),
     ],
 )  # fmt: skip
 def test_an_option_beside_another_changes_the_weights(tmp_path, train_sounds, tiny_run, given, change):
@@ -128,6 +130,13 @@ def test_an_option_of_the_validation_changes_the_score_and_leaves_the_training(
     assert torch.equal(weights(usual), weights(other))
     scores = [rows_of(tmp_path / name)[-1]["score"] for name in ("usual", "other")]
     assert scores[0] != scores[1]
+
+
+def test_lines_and_validations_come_as_often_as_asked(tmp_path, train_sounds, tiny_run):
+    trained(tmp_path, train_sounds, [*tiny_run, "train.log_every=2", "train.validate_every=3"])
+    rows = rows_of(tmp_path / "run")
+    assert [row["step"] for row in rows if "loss" in row and "validation" not in row] == [2, 4]
+    assert [row["step"] for row in rows if "validation" in row] == [3, 4]  # and at the end
 
 
 def test_pieces_of_a_batch_give_the_step_of_the_whole_batch(tmp_path, train_sounds, tiny_run):
