@@ -48,9 +48,8 @@ def rows(kinds: tuple[Kind, ...] = KINDS) -> tuple[str, list[SchoolyardError]]:
                 except SchoolyardError as error:
                     failures.append(error)
                     found.append("**FAILED**")
-            lines.append(
-                f"| {kind.name} | {kind.readers} | {found[0]} | {kind.writers or '(no program of Kaldi writes one)'} | {found[1]} |\n"
-            )
+            writers = kind.writers or "(no program of Kaldi writes one)"
+            lines.append(f"| {kind.name} | {kind.readers} | {found[0]} | {writers} | {found[1]} |\n")
     return HEAD + "".join(lines), failures
 
 
