@@ -256,7 +256,11 @@ class _Run:
         where = f"epoch {number + 1}, batch {step + 1}"
         problem = f"loss is {loss.item():g} and the gradient's norm {norm.item():g}"
         settings = self.config.train
-        mend = f"lower train.rate (now {settings.rate:g}) or train.clip (now {settings.clip:g}), then run again"
+        mend = (
+            f"lower train.rate (now {settings.rate:g}) or train.clip (now {settings.clip:g}), or begin gently with "
+            f"train.warmup (now {settings.warmup:g} epochs) and short sequences (train.start_frames, now "
+            f"{settings.start_frames}); then run again with --force"
+        )
         raise TrainingError(where, problem, mend=mend)
 
     @torch.no_grad()
