@@ -62,8 +62,9 @@ format_lm() { # ARPA OUT
 }
 
 train_ladder() { # DATA EXP CFG: EXP/{mono,tri1,tri2b,tri3b}{,_ali}
-  local words
-  mapfile -t words < <(python -m hmm.kaldi_schedule mono "$3")
+  local schedule words
+  schedule=$(python -m hmm.kaldi_schedule mono "$3")
+  mapfile -t words <<<"$schedule"
   kaldi_train "$2/mono" train_mono.sh --nj "$(kaldi_jobs "$1")" "${words[@]}" -- "$1" "$data/lang"
   align_set "$1" "$2/mono" "$2/mono_ali"
   kaldi_rung tri1 train_deltas.sh "$1" "$2/mono_ali" "$2" "$3"
@@ -79,8 +80,9 @@ train_sat() { # DATA ALI EXP CFG: EXP/tri3b{,_ali}
 }
 
 kaldi_rung() { # RUNG SCRIPT DATA ALI EXP CFG
-  local words sizes
-  mapfile -t words < <(python -m hmm.kaldi_schedule "$1" "$6")
+  local schedule words sizes
+  schedule=$(python -m hmm.kaldi_schedule "$1" "$6")
+  mapfile -t words <<<"$schedule"
   sizes=("${words[@]: -2}") # leaves and Gaussians
   kaldi_train "$5/$1" "$2" "${words[@]::${#words[@]}-2}" -- "${sizes[@]}" "$3" "$data/lang" "$4"
 }
@@ -138,9 +140,10 @@ decode_loglikes() { # LOGLIKES_SCP GMM GRAPH OUT: as steps/nnet/decode.sh does
 }
 
 score_decode() { # DECODE DATA GRAPH DEV_DECODE DEV_DATA: weight and penalty from dev; Kaldi's scoring there must count the same
-  local weight penalty
+  local setting weight penalty
   python -m am score --decode "$1" --data "$2" --graph "$3" --dev-decode "$4" --dev-data "$5"
-  read -r weight penalty < <(python -m am.kaldi_scoring setting "$1")
+  setting=$(python -m am.kaldi_scoring setting "$1")
+  read -r weight penalty <<<"$setting"
   kaldi_step "score $(name_of "$1")" --in "$1/scoring_kaldi" --made "$1/scoring_kaldi/best_wer" -- \
     local/score.sh --cmd "$decode_cmd" --min-lmwt "$weight" --max-lmwt "$weight" --word-ins-penalty "$penalty" "$2" "$3" "$1"
   python -m am.kaldi_scoring check "$1"
