@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def words_of_tests(folder: Path) -> dict[str, set[str]]:
     fixtures."""
     found = {}
     for path in sorted(folder.rglob("test_*.py")):
-        parts = _parts(ast.parse(path.read_text(encoding="utf-8")))
+        parts = _parts(path)
         for name in parts:
             if name.startswith("test_"):
                 found[f"{path.name}::{name}"] = _words(name, parts)
@@ -36,7 +37,7 @@ def named_in(path: Path, test: str) -> set[str]:
 
     --an-option counts as an_option.  Empty: no such test.
     """
-    parts = _parts(ast.parse(path.read_text(encoding="utf-8")))
+    parts = _parts(path)
     if test not in parts:
         return set()
     words = re.findall(r"[\w-]+", " ".join(ast.unparse(parts[part]) for part in _used(test, parts)))
@@ -51,10 +52,11 @@ def given_nowhere(app: typer.Typer, folder: Path) -> list[str]:
     ]
 
 
-def _parts(module: ast.Module) -> dict[str, ast.AST]:
+@cache
+def _parts(path: Path) -> dict[str, ast.AST]:
     """What stands at the top of a module, by name."""
     parts: dict[str, ast.AST] = {}
-    for node in module.body:
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
         match node:
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
                 parts[name] = node

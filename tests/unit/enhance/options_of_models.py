@@ -20,8 +20,8 @@ from enhance.models.hifi_plusplus import HiFiPlusPlusConfig
 from enhance.models.segan import SeganConfig
 from enhance.models.segan_plus import SeganPlusConfig
 from enhance.models.wave_u_net import WaveUNetConfig
+from tests.options_walk import Change
 from tests.unit.enhance.conftest import voice
-from tests.unit.enhance.options_walk import Change
 
 WAVLM = WavlmConfig(source="random", channels=8, random=RandomWavlmConfig(layers=1, conv_channels=8))
 HIFI: dict[str, Any] = {

@@ -28,9 +28,9 @@ from enhance.objectives.hifi_gan import HiFiGANObjectiveConfig
 from enhance.objectives.metricgan import MetricganObjectiveConfig
 from enhance.objectives.segan import SeganObjectiveConfig
 from enhance.objectives.wsegan import WseganCriticConfig, WseganObjectiveConfig
+from tests.options_walk import FLIP, Change, changed
 from tests.unit.enhance import options_of_models
 from tests.unit.enhance.conftest import voice
-from tests.unit.enhance.options_walk import FLIP, Change, changed
 
 SEGAN = {"channels": (4, 6), "frames": 4, "stride": 4, "reference": 2}
 NOISY = {"noise": 1.0, "noise_decay": 0.5, "noise_every": 5, "noise_from": 10, "noise_least": 0.01}

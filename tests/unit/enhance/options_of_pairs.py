@@ -24,8 +24,8 @@ from enhance.augment.shift import ShiftConfig
 from enhance.augment.vibrato import VibratoConfig
 from enhance.pairs import Pairs, PairsConfig
 from enhance.sounds import Sounds, gather
+from tests.options_walk import FLIP, Change, changed
 from tests.unit.enhance.conftest import RATE, voice
-from tests.unit.enhance.options_walk import FLIP, Change, changed
 
 ROOM = {"rooms": 2, "size": (3.0, 3.5), "height": (2.4, 2.6), "rt60": (0.1, 0.12), "distance": (0.3, 0.9)}
 BASES = {"pairs": changed(PairsConfig(batch=3, seconds=0.2), {f"augment.room.{key}": to for key, to in ROOM.items()})}

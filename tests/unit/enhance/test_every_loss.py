@@ -14,9 +14,9 @@ from torch import nn
 import enhance.losses
 from enhance.losses import adversarial, lmos, mel, mel_l1, pesq, predicted_mos, regression, stft, summed, waveform
 from enhance.objectives import OBJECTIVES
+from tests.options_walk import changed
 from tests.unit.enhance.conftest import voice
 from tests.unit.enhance.options_of_objectives import objective_base, rough_listener
-from tests.unit.enhance.options_walk import changed
 
 SNRS = (0.0, 10.0, 20.0, math.inf)  # dB
 LISTENS = f"{rough_listener.__module__}:{rough_listener.__name__}"

@@ -20,11 +20,11 @@ from enhance.objectives import OBJECTIVES
 from enhance.settings import _Settings, build_generator, build_objective, load_settings
 from enhance.train import RunOptions, Trainer
 from tests.command_words import named_in
+from tests.options_walk import Change, Option, both_sides, change_of, differs, options
 from tests.unit.enhance import options_of_models as of_models
 from tests.unit.enhance import options_of_objectives as of_objectives
 from tests.unit.enhance import options_of_pairs as of_pairs
 from tests.unit.enhance.options_proven_elsewhere import NO_OPTIONS, PROVEN
-from tests.unit.enhance.options_walk import Change, Option, both_sides, change_of, differs, options
 
 HERE = Path(__file__).parent
 

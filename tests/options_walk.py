@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
 FLIP = object()  # as a Change's value: what the switch is not
 
@@ -104,8 +104,9 @@ def differs(one: Any, other: Any, tolerance: float = 2e-6) -> bool:
     """
     if isinstance(one, float) and isinstance(other, float):
         return abs(one - other) > tolerance * abs(one)
-    if isinstance(one, torch.Tensor):
-        return one.shape != other.shape or bool((one - other).abs().max() > tolerance * one.abs().max())
+    if hasattr(one, "shape"):
+        one, other = np.asarray(one), np.asarray(other)
+        return one.shape != other.shape or bool(np.abs(one - other).max() > tolerance * np.abs(one).max())
     if isinstance(one, (list, tuple)):
         pairs = zip(one, other, strict=False)
         return len(one) != len(other) or any(differs(mine, yours, tolerance) for mine, yours in pairs)
