@@ -28,6 +28,7 @@ def h_transducer(
     disambiguation symbol as [-symbol].  Returns the transducer and the labels given to the disambiguation symbols,
     which lie above all transition ids.
     """
+    model.topology.refuse_chain()
     special = [j for j, window in enumerate(windows) if j and len(window) == 1 and window[0] <= 0]
     plain = np.setdiff1d(np.arange(1, len(windows)), special)
     finals, rows = [0.0], list[ArcRow]()

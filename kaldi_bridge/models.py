@@ -1,7 +1,8 @@
 """Transition models and diagonal-covariance GMMs in Kaldi's files (final.mdl), as numpy arrays.
 
-Format: kaldi's hmm/hmm-topology, hmm/transition-model, gmm/am-diag-gmm.  Chain (non-HMM) topologies are refused.
-A transition id numbers (transition state, arc of its HMM state) from 1; a transition state is (phone, HMM state, pdf).
+Format: kaldi's hmm/hmm-topology, hmm/transition-model, gmm/am-diag-gmm.  A transition id numbers (transition state, arc
+of its HMM state) from 1; a transition state is (phone, HMM state, pdf).  In a chain model the self-loop of a state has a
+pdf of its own.
 """
 
 from __future__ import annotations
@@ -34,12 +35,13 @@ class TransitionModel:
     """HMM transitions as arrays. Arrays by transition id have one unused row 0, as have arrays by transition state.
 
     tuples: [states, 3] phone, HMM state, pdf of transition state 1, 2, ..., sorted.
-    log_probs: [ids + 1] natural logarithms.
+    log_probs: [ids + 1] natural logarithms.  self_loop_pdfs: [states] pdf of each state's self-loop in a chain model.
     """
 
     topology: HmmTopology
     tuples: IntArray
     log_probs: FloatArray
+    self_loop_pdfs: IntArray | None = None
     id2state: IntArray = field(init=False)  # [ids + 1] transition state, from 1
     id2pdf: IntArray = field(init=False)  # [ids + 1]
     id2phone: IntArray = field(init=False)  # [ids + 1]
@@ -62,7 +64,9 @@ class TransitionModel:
             for index, (target, _) in enumerate(hmm[state].transitions):
                 if target == state:
                     loops[-1] = len(rows)
-                rows.append((number, pdf, phone, state, index, target == state, target == len(hmm) - 1))
+                own = target == state and self.self_loop_pdfs is not None
+                emitted = int(self.self_loop_pdfs[number - 1]) if own else pdf  # type: ignore[index]
+                rows.append((number, emitted, phone, state, index, target == state, target == len(hmm) - 1))
         columns = np.array(rows, np.int32).T
         for name, column in zip(("id2state", "id2pdf", "id2phone", "id2hmm_state", "id2index"), columns, strict=False):
             self._set(name, column.copy())
@@ -88,6 +92,7 @@ class TransitionModel:
     @classmethod
     def from_tree(cls, tree: Tree, topology: HmmTopology) -> TransitionModel:
         """The model that Kaldi's gmm-init-model makes: all (phone, state, pdf) of the tree, first probabilities."""
+        topology.refuse_chain()
         found: set[tuple[int, int, int]] = set()
         for phone in topology.phones:
             for state, hmm_state in enumerate(topology.hmm(phone)):
@@ -113,7 +118,8 @@ class TransitionModel:
 
     @property
     def num_pdfs(self) -> int:
-        return int(self.tuples[:, 2].max()) + 1
+        loops = self.tuples[:, 2] if self.self_loop_pdfs is None else self.self_loop_pdfs
+        return int(max(self.tuples[:, 2].max(), loops.max())) + 1
 
     @property
     def phones(self) -> list[int]:
@@ -228,11 +234,14 @@ def model_bytes(transitions: TransitionModel, gmm: AmDiagGmm) -> bytes:
     writer = ObjectWriter()
     writer.token("<TransitionModel>")
     write_topology_object(writer, transitions.topology)
-    writer.token("<Triples>").integer(transitions.num_transition_states)
-    for triple in transitions.tuples.tolist():
-        for value in triple:
+    loops = transitions.self_loop_pdfs
+    rows = transitions.tuples if loops is None else np.column_stack([transitions.tuples, loops])
+    name = "Triples" if loops is None else "Tuples"
+    writer.token(f"<{name}>").integer(transitions.num_transition_states)
+    for row in rows.tolist():
+        for value in row:
             writer.integer(value)
-    writer.token("</Triples>").token("<LogProbs>").vector(transitions.log_probs).token("</LogProbs>")
+    writer.token(f"</{name}>").token("<LogProbs>").vector(transitions.log_probs).token("</LogProbs>")
     writer.token("</TransitionModel>")
     writer.token("<DIMENSION>").integer(gmm.dim).token("<NUMPDFS>").integer(gmm.num_pdfs)
     for start, end in zip(gmm.offsets[:-1], gmm.offsets[1:], strict=True):
@@ -246,29 +255,27 @@ def model_bytes(transitions: TransitionModel, gmm: AmDiagGmm) -> bytes:
 def _read_transitions(reader: ObjectReader, where: str) -> TransitionModel:
     reader.token("<TransitionModel>")
     topology = read_topology_object(reader, where)
-    if reader.peek() == "<Tuples>":
-        raise ModelError(
-            where, "has a chain (non-HMM) topology", mend="use a GMM-HMM model, for example exp/tri3b/final.mdl"
-        )
-    reader.token("<Triples>")
-    tuples = [(reader.integer(), reader.integer(), reader.integer()) for _ in range(reader.integer())]
-    reader.token("</Triples>")
-    _check_tuples(tuples, topology, where)
+    name, width = ("Tuples", 4) if reader.peek() == "<Tuples>" else ("Triples", 3)
+    reader.token(f"<{name}>")
+    rows = [[reader.integer() for _ in range(width)] for _ in range(reader.integer())]
+    reader.token(f"</{name}>")
+    tuples = np.array(rows, np.int32).reshape(-1, width)
+    _check_tuples(tuples.tolist(), topology, where)
     reader.token("<LogProbs>")
     log_probs = reader.vector()
     reader.token("</LogProbs>")
     reader.token("</TransitionModel>")
     try:
-        return TransitionModel(topology, np.array(tuples, np.int32).reshape(-1, 3), log_probs)
+        return TransitionModel(topology, tuples[:, :3], log_probs, tuples[:, 3] if width == 4 else None)
     except ModelError as error:
         raise ModelError(where, str(error), mend=MEND) from None
 
 
-def _check_tuples(tuples: list[tuple[int, int, int]], topology: HmmTopology, where: str) -> None:
-    for phone, state, pdf in tuples:
+def _check_tuples(tuples: list[list[int]], topology: HmmTopology, where: str) -> None:
+    for phone, state, *pdfs in tuples:
         known = topology.hmm(phone) if phone in topology.phones else ()
-        if state >= len(known) or state < 0 or pdf < 0 or known[state].pdf_class < 0:
-            problem = f"transition state (phone {phone}, state {state}, pdf {pdf}) does not fit its own topology"
+        if state >= len(known) or state < 0 or min(pdfs) < 0 or known[state].pdf_class < 0:
+            problem = f"transition state (phone {phone}, state {state}, pdf {pdfs[0]}) does not fit its own topology"
             raise ModelError(where, problem, mend=MEND)
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from harness.errors import ModelError
 from kaldi_bridge.objects import MEND, ObjectReader, ObjectWriter, TextReader
 
+CHAIN = -1  # in place of the number of entries: states have two pdf classes
+
 
 @dataclass(frozen=True)
 class HmmState:
@@ -19,6 +21,7 @@ class HmmState:
 
     pdf_class: int
     transitions: tuple[tuple[int, float], ...]
+    self_loop_pdf_class: int | None = None  # of a chain model, whose self-loops have a class of their own
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,18 @@ class HmmTopology:
         return self.entries[self.phone_entry[phone]]
 
     def num_pdf_classes(self, phone: int) -> int:
-        return 1 + max(state.pdf_class for state in self.hmm(phone))
+        return 1 + max(max(_classes(state)) for state in self.hmm(phone))
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether a self-loop has a pdf class of its own."""
+        return any(state.self_loop_pdf_class is not None for hmm in self.entries for state in hmm)
+
+    def refuse_chain(self) -> None:
+        """Raises ModelError for a chain topology: graphs and alignments of such models are Kaldi's to make."""
+        if self.is_chain:
+            mend = "use a GMM-HMM model, for example exp/tri3b/final.mdl, or let Kaldi do this step"
+            raise ModelError("topology", "is one of a chain (non-HMM) model", mend=mend)
 
     def text(self) -> str:
         """As Kaldi's `topo` files: phones of an entry on one line, a state a line."""
@@ -57,10 +71,18 @@ class HmmTopology:
 
 def _state_line(number: int, state: HmmState) -> str:
     words = [f"<State> {number}"]
-    if state.pdf_class >= 0:
+    if state.self_loop_pdf_class is not None:
+        words.append(f"<ForwardPdfClass> {state.pdf_class} <SelfLoopPdfClass> {state.self_loop_pdf_class}")
+    elif state.pdf_class >= 0:
         words.append(f"<PdfClass> {state.pdf_class}")
     words += [f"<Transition> {target} {shortest(prob)}" for target, prob in state.transitions]
     return " ".join([*words, "</State>"])
+
+
+def _classes(state: HmmState) -> tuple[int, int]:
+    """The pdf classes of the arcs that leave a state and of its self-loop."""
+    loop = state.self_loop_pdf_class
+    return state.pdf_class, state.pdf_class if loop is None else loop
 
 
 def shortest(value: float) -> str:
@@ -116,11 +138,16 @@ def read_topology_object(reader: ObjectReader, where: str) -> HmmTopology:
 def write_topology_object(writer: ObjectWriter, topology: HmmTopology) -> None:
     """The binary form inside a model file."""
     entry_of = [topology.phone_entry.get(phone, -1) for phone in range(max(topology.phones) + 1)]
-    writer.token("<Topology>").integers(topology.phones).integers(entry_of).integer(len(topology.entries))
+    writer.token("<Topology>").integers(topology.phones).integers(entry_of)
+    if topology.is_chain:
+        writer.integer(CHAIN)
+    writer.integer(len(topology.entries))
     for hmm in topology.entries:
         writer.integer(len(hmm))
         for state in hmm:
-            writer.integer(state.pdf_class).integer(len(state.transitions))
+            for pdf_class in _classes(state)[: 1 + topology.is_chain]:
+                writer.integer(pdf_class)
+            writer.integer(len(state.transitions))
             for target, prob in state.transitions:
                 writer.integer(target).real(prob)
     writer.token("</Topology>")
@@ -128,19 +155,19 @@ def write_topology_object(writer: ObjectWriter, topology: HmmTopology) -> None:
 
 def _read_binary(reader: ObjectReader, where: str) -> HmmTopology:
     phones, entry_of, count = reader.integers(), reader.integers(), reader.integer()
-    if count < 0:
-        raise ModelError(
-            where, "has a chain (non-HMM) topology", mend="use a GMM-HMM model, for example exp/tri3b/final.mdl"
-        )
-    entries = tuple(tuple(_read_state(reader) for _ in range(reader.integer())) for _ in range(count))
+    chain = count == CHAIN
+    count = reader.integer() if chain else count
+    entries = tuple(tuple(_read_state(reader, chain) for _ in range(reader.integer())) for _ in range(count))
     if any(not (0 <= phone < len(entry_of) and 0 <= entry_of[phone] < count) for phone in phones):
         raise ModelError(where, "the topology names phones without an entry", mend=MEND)
     return HmmTopology({phone: entry_of[phone] for phone in phones}, entries)
 
 
-def _read_state(reader: ObjectReader) -> HmmState:
+def _read_state(reader: ObjectReader, chain: bool) -> HmmState:
     pdf_class = reader.integer()
-    return HmmState(pdf_class, tuple((reader.integer(), reader.real()) for _ in range(reader.integer())))
+    loop = reader.integer() if chain else pdf_class
+    transitions = tuple((reader.integer(), reader.real()) for _ in range(reader.integer()))
+    return HmmState(pdf_class, transitions, None if loop == pdf_class else loop)
 
 
 def _read_text(reader: ObjectReader, where: str) -> HmmTopology:
@@ -169,15 +196,15 @@ def _read_text_state(reader: ObjectReader, where: str, expected: int) -> HmmStat
     reader.token("<State>")
     if (number := reader.integer()) != expected:
         raise ModelError(where, f"expected state {expected}, found state {number}", mend="number the states from 0")
-    pdf_class, transitions = -1, []
+    pdf_class, loop, transitions = -1, None, []
     while (word := reader.token()) != "</State>":
         match word:
-            case "<PdfClass>":
+            case "<PdfClass>" | "<ForwardPdfClass>":
                 pdf_class = reader.integer()
+            case "<SelfLoopPdfClass>":
+                loop = reader.integer()
             case "<Transition>":
                 transitions.append((reader.integer(), reader.real()))
-            case "<ForwardPdfClass>" | "<SelfLoopPdfClass>":
-                raise ModelError(where, "has a chain (non-HMM) topology", mend="use <PdfClass>, as gen_topo.pl writes")
             case _:
                 raise ModelError(where, f"unknown word {word!r} in a state", mend=MEND)
-    return HmmState(pdf_class, tuple(transitions))
+    return HmmState(pdf_class, tuple(transitions), None if loop == pdf_class else loop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from kaldi_bridge.tables import (
 )
 from tests.fst_isomorphism import weight_difference
 from tests.kaldi.kind import Kind
-from tests.kaldi.system import MismatchError, System, close, close_tables, same, same_bytes
+from tests.kaldi.system import MismatchError, System, chain_topology, close, close_tables, same, same_bytes
 
 ALI = "exp/tri3b_ali"
 
@@ -121,6 +122,33 @@ def we_read_a_transition_model_of_kaldi(system: System) -> str:
     found, wanted = read_transition_model(out / "trans.mdl"), read_transition_model(system.work / ALI / "final.mdl")
     same(out, wanted.tuples.tolist(), found.tuples.tolist())
     return close(out, wanted.log_probs, found.log_probs, 1e-6)
+
+
+def kaldi_reads_our_chain_model(system: System) -> str:
+    out = chain_model(system)
+    (out / "written_topo").write_text(read_topology(out / "topo").text(), encoding="utf-8")
+    system.kaldi(f"gmm-init-mono {out}/written_topo 13 {out}/again.mdl {out}/again_tree")
+    same_bytes(out, (out / "0.mdl").read_bytes(), (out / "again.mdl").read_bytes())
+    (out / "written.mdl").write_bytes(model_bytes(*read_model(out / "0.mdl")))
+    return same_bytes(out, (out / "written.mdl").read_bytes(), system.kaldi(f"gmm-copy {out}/written.mdl -"))
+
+
+def we_read_a_chain_model_of_kaldi(system: System) -> str:
+    """pdfs of the alignments of every third frame that convert-ali makes, and the bytes of the model."""
+    out = chain_model(system)
+    converted = f"convert-ali --frame-subsampling-factor=3 {ALI}/final.mdl {out}/0.mdl {out}/tree"
+    system.kaldi(f"{converted} 'ark:gunzip -c {ALI}/ali.1.gz |' 'ark:|gzip -c > {out}/ali.1.gz'")
+    shutil.copyfile(out / "0.mdl", out / "final.mdl")
+    said = same_bytes(out, (out / "0.mdl").read_bytes(), model_bytes(*read_model(out / "0.mdl")))
+    return f"{said}, written back; {ids_of(system, out)}"
+
+
+def chain_model(system: System) -> Path:
+    """A folder with topo, tree and 0.mdl of monophones whose self-loops have pdfs of their own."""
+    out = system.fresh()
+    (out / "topo").write_text(chain_topology(system.work / "lang"), encoding="utf-8")
+    system.kaldi(f"gmm-init-mono {out}/topo 13 {out}/0.mdl {out}/tree")
+    return out
 
 
 # ---- matrices and transforms
@@ -253,6 +281,8 @@ KINDS = (
          "train_*.sh, gmm-copy, binary and text", we_write_back_models_of_kaldi),
     Kind("transition model (head of any `final.mdl`)", "show-transitions", kaldi_reads_our_transition_model,
          "copy-transition-model", we_read_a_transition_model_of_kaldi),
+    Kind("`topo final.mdl` of chain models", "gmm-init-mono, gmm-copy", kaldi_reads_our_chain_model,
+         "gmm-init-mono, convert-ali", we_read_a_chain_model_of_kaldi),
     Kind("`final.mat full.mat`", "copy-matrix", kaldi_copies_our_matrix,
          "train_lda_mllt.sh", we_write_back_a_matrix_of_kaldi),
     Kind("`trans.N cmvn_opts splice_opts`", "transform-feats, apply-cmvn, splice-feats",

@@ -90,6 +90,15 @@ def build_both(work: Path) -> System:
 NOT_OURS = {"feats.scp", "cmvn.scp", "utt2num_frames", "utt2dur", "frame_shift", "conf", "split1", "q"}
 
 
+def chain_topology(lang: Path) -> str:
+    """`topo` of a chain model's lang directory, as steps/nnet3/chain/gen_topo.pl writes it: one state a phone."""
+    lists = [(lang / "phones" / name).read_text(encoding="utf-8").strip() for name in ("silence.csl", "nonsilence.csl")]
+    phones = " ".join(sorted(":".join(lists).split(":"), key=int))
+    state = "<State> 0 <ForwardPdfClass> 0 <SelfLoopPdfClass> 1 <Transition> 0 0.5 <Transition> 1 0.5 </State>"
+    entry = f"<TopologyEntry>\n<ForPhones>\n{phones}\n</ForPhones>\n{state}\n<State> 1 </State>\n</TopologyEntry>"
+    return f"<Topology>\n{entry}\n</Topology>\n"
+
+
 # ---- what was found, in words for the table
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from kaldi_bridge.text_tables import read_text_table, write_text_table
 from tests.golden.make import build
-from tests.kaldi.system import System
+from tests.kaldi.system import System, chain_topology
 
 pytestmark = pytest.mark.kaldi
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,6 +109,56 @@ def test_commands_in_the_users_tables_can_be_refused(system, ligru):
         ours(system, "am", "forward --model exp/ligru/best.pt --data piped/test --fmllr exp/tri3b/decode_test "
                            "--out exp/refused --no-commands")  # fmt: skip
     assert not (system.work / "exp/refused").exists()
+
+
+# ---- a chain user: one frame in three, self-loops with pdfs of their own
+
+
+@pytest.fixture(scope="module")
+def chain(system: System) -> Path:
+    """exp/chain as steps/nnet3/chain leaves it: tree, final.mdl, ali of every third frame, graph; monophones here."""
+    lang = Path(shutil.copytree(system.work / "lang_test", system.work / "lang_chain"))
+    (lang / "topo").write_text(chain_topology(lang))
+    folder = system.work / "exp/chain"
+    folder.mkdir()
+    system.kaldi(
+        f"gmm-init-mono --shared-phones={lang}/phones/sets.int {lang}/topo 13 - {folder}/tree | "
+        f"copy-transition-model - {folder}/final.mdl"
+    )
+    system.kaldi(
+        f"convert-ali --frame-subsampling-factor=3 exp/tri3b_ali/final.mdl {folder}/final.mdl {folder}/tree "
+        f"'ark:gunzip -c exp/tri3b_ali/ali.1.gz |' 'ark:|gzip -c > {folder}/ali.1.gz'; echo 1 > {folder}/num_jobs"
+    )
+    system.kaldi(f"utils/mkgraph.sh --self-loop-scale 1.0 {lang} {folder} {folder}/graph")
+    for name in ("train", "test"):
+        data = Path(shutil.copytree(system.work / "data" / name, system.work / f"sparse/{name}"))
+        (data / "utt2num_frames").unlink()
+        rows = read_text_table(data / "feats.scp")
+        third = "copy-feats scp:- ark:- | splice-feats ark:- ark:- | subsample-feats --n=3 ark:- ark:-"
+        thirds = {key: f"echo {key} {place} | {third} | tail -c +{len(key) + 2} |" for key, place in rows.items()}
+        write_text_table(data / "feats.scp", thirds)
+    return folder
+
+
+def test_our_likelihoods_go_through_the_graph_of_a_chain_model(system, chain):
+    ours(system, "am", f"train --data sparse/train --ali exp/chain --graph exp/chain/graph --out exp/chain_ligru "
+                       f"{settings(TOY)} --set train.epochs=16")  # fmt: skip
+    ours(system, "am", "forward --model exp/chain_ligru/best.pt --data sparse/test --out exp/chain_ligru/loglikes")
+    out = system.work / "exp/chain_ligru/decode"
+    out.mkdir()
+    system.kaldi(
+        f"latgen-faster-mapped {NARROW} --acoustic-scale=1.0 {chain}/final.mdl {chain}/graph/HCLG.fst "
+        f"scp:exp/chain_ligru/loglikes/loglikes.scp ark:- | lattice-scale --acoustic-scale=10.0 ark:- ark:- | "
+        f"gzip -c > {out}/lat.1.gz; echo 1 > {out}/num_jobs"
+    )
+    assert wer_of(system, out, "exp/chain") < 60
+    ours(system, "hmm", f"decode --loglikes exp/chain_ligru/loglikes/loglikes.scp --out exp/chain_ligru/decode_ours "
+                        f"--jobs 1 {settings(OUR_NARROW)} --set acoustic_scale=1.0")  # fmt: skip
+    found = [
+        system.kaldi(f"lattice-best-path --acoustic-scale={scale} 'ark:gunzip -c {folder}/lat.*.gz |' ark,t:-")
+        for folder, scale in ((out, 0.1), (out.parent / "decode_ours", 1.0))
+    ]
+    assert found[0] == found[1]
 
 
 # ---- GMM systems change hands between any two rungs

@@ -149,12 +149,26 @@ def test_an_empty_file_is_refused(tmp_path):
         read_tree(tmp_path / "tree")
 
 
-def test_a_chain_topology_is_refused_with_what_to_use(tmp_path):
-    states = "<State> 0 <ForwardPdfClass> 0 <SelfLoopPdfClass> 1 <Transition> 1 1.0 </State> <State> 1 </State>"
-    entry = f"<TopologyEntry> <ForPhones> 1 </ForPhones> {states} </TopologyEntry>"
-    (tmp_path / "topo").write_text(f"<Topology> {entry} </Topology>\n")
-    with pytest.raises(ModelError, match=r"chain"):
-        read_topology(tmp_path / "topo")
+CHAIN_STATE = "<State> 0 <ForwardPdfClass> 0 <SelfLoopPdfClass> 1 <Transition> 0 0.5 <Transition> 1 0.5 </State>"
+CHAIN_ENTRY = f"<TopologyEntry> <ForPhones> 1 2 </ForPhones> {CHAIN_STATE} <State> 1 </State> </TopologyEntry>"
+
+
+def test_self_loops_of_a_chain_model_have_pdfs_of_their_own(tmp_path):
+    (tmp_path / "topo").write_text(f"<Topology> {CHAIN_ENTRY} </Topology>\n")
+    topology = read_topology(tmp_path / "topo")
+    assert topology.text().split() == (tmp_path / "topo").read_text().split()
+    assert topology.num_pdf_classes(1) == 2
+    tuples, loops = np.array([[1, 0, 0], [2, 0, 2]], np.int32), np.array([1, 3], np.int32)
+    model = TransitionModel(topology, tuples, np.log(np.array([1, 0.5, 0.5, 0.5, 0.5], np.float32)), loops)
+    assert model.id2pdf[1:].tolist() == [1, 0, 3, 2]
+    assert model.num_pdfs == 4
+
+
+def test_a_graph_of_a_chain_model_is_refused_with_what_to_use(tmp_path):
+    (tmp_path / "topo").write_text(f"<Topology> {CHAIN_ENTRY} </Topology>\n")
+    topology = read_topology(tmp_path / "topo")
+    with pytest.raises(ModelError, match=r"is one of a chain \(non-HMM\) model\n  mend: use a GMM-HMM model"):
+        TransitionModel.from_tree(Tree(context_width=1, central_position=0, root=Leaf(0)), topology)
 
 
 def test_a_topology_whose_probabilities_miss_one_is_refused():
