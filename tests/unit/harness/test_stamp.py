@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import StageError
-from harness.stamp import check, fingerprint, finish, main, stage_text
+from harness.stamp import check, cpu_seconds, fingerprint, finish, main, stage_text
 
 RECIPE = """\
 . library.sh
@@ -189,3 +189,10 @@ def test_the_command_exits_3_with_the_reason_for_a_stage_that_is_to_run(
     assert main(["finish", *stamp, "--title", "a stage"]) == 0
     assert main(["check", *stamp]) == 0
     assert main(["check", *stamp, "--options", "--size paper"]) == 3
+
+
+def test_the_times_of_a_shell_are_added_up_with_those_of_its_children(tmp_path: Path) -> None:
+    """As bash's `times` prints them: user and system of the shell, then of its children."""
+    times = tmp_path / "times"
+    times.write_text("0m0.250s 0m0.125s\n61m2.500s 1m0.125s\n")
+    assert cpu_seconds(times) == 0.25 + 0.125 + 61 * 60 + 2.5 + 60 + 0.125
