@@ -17,5 +17,5 @@ class Kind:
     name: str
     readers: str  # programs and scripts of Kaldi that read ours
     ours_read: Trial
-    writers: str  # programs and scripts of Kaldi that wrote what we read
-    theirs_read: Trial | None  # None where Kaldi has no program that writes it
+    writers: str  # programs and scripts of Kaldi that wrote what we read, or why there is none
+    theirs_read: Trial | None

@@ -203,10 +203,8 @@ def index_with_commands(system: System, scp: Path) -> Path:
     out, lengths = system.fresh() / "mixed.scp", read_number_table(scp.parent / "utt2num_frames")
     rows = []
     for number, (key, place) in enumerate(read_text_table(scp).items()):
-        path, offset = place.rsplit(":", 1)
         ranged = f"{place}[3:{int(lengths[key]) - 2}]" if number % 2 else f"{place}[0:9,2:5]"
-        piped = f"copy-feats 'scp:echo {key} {path}:{offset} |' ark,t:- | sed 's/^{key} *//' |"
-        rows.append(f"{key} {[place, ranged, piped][number % 3]}")
+        rows.append(f"{key} {[place, ranged, f'copy-feats {place} - |'][number % 3]}")
     with write_whole(out) as stream:
         stream.write("\n".join(rows) + "\n")
     return out

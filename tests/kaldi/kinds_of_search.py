@@ -311,7 +311,7 @@ KINDS = (
          "prepare_lang.sh", we_write_the_lang_of_kaldi),
     Kind("`L.fst L_disambig.fst`", "compile-train-graphs", kaldi_compiles_our_lexicon,
          "prepare_lang.sh", our_lexicon_is_that_of_kaldi),
-    Kind("ARPA language model", "arpa2fst", kaldi_compiles_our_arpa, "", None),
+    Kind("ARPA language model", "arpa2fst", kaldi_compiles_our_arpa, "(Kaldi writes none)", None),
     Kind("`G.fst`", "fsttablecompose, fstdeterminizestar", kaldi_composes_our_grammar,
          "format_lm.sh", our_grammar_is_that_of_kaldi),
     Kind("graph directory (`HCLG.fst ...`)", "gmm-latgen-faster", kaldi_decodes_in_our_graph,
@@ -324,5 +324,5 @@ KINDS = (
          "lattice-copy --write-compact=false", we_read_plain_lattices_of_kaldi),
     Kind("scoring directory (`wer_* scoring_kaldi`)", "score_kaldi.sh, on our lattices", kaldi_scores_our_directory,
          "score_kaldi.sh", we_score_a_directory_of_kaldi),
-    Kind("ctm", "nbest-to-ctm, of our lattices", kaldi_makes_ctm_of_our_lattices, "", None),
+    Kind("ctm", "nbest-to-ctm, of our lattices", kaldi_makes_ctm_of_our_lattices, "(not read by us)", None),
 )  # fmt: skip
