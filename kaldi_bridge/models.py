@@ -1,8 +1,8 @@
 """Transition models and diagonal-covariance GMMs in Kaldi's files (final.mdl), as numpy arrays.
 
 Format: kaldi's hmm/hmm-topology, hmm/transition-model, gmm/am-diag-gmm.  A transition id numbers (transition state, arc
-of its HMM state) from 1; a transition state is (phone, HMM state, pdf).  In a chain model the self-loop of a state has a
-pdf of its own.
+of its HMM state) from 1; a transition state is (phone, HMM state, pdf).  In a chain model the self-loop of a state has
+a pdf of its own.
 """
 
 from __future__ import annotations
