@@ -133,17 +133,17 @@ def observed_training(name: str, config: Any) -> dict[str, Any]:
 
 
 def observed_inputs(name: str, config: Any) -> dict[str, Any]:
-    """Features of eight utterances of two speakers, of one of which there are none."""
+    """Features of eight utterances of two speakers; one utterance is missing in the second stream."""
+    rng, names = np.random.default_rng(0), sorted(f"s{i % 2}-{i}" for i in range(8))
     with tempfile.TemporaryDirectory() as folder:
-        names = sorted(f"s{i % 2}-{i}" for i in range(8))
-        wav_scp = {one: f"{one}.wav" for one in names}
-        DataDir.build(Path(folder), wav_scp=wav_scp, utt2spk={one: one[:2] for one in names}).write_tables(Path(folder))
-        rng = np.random.default_rng(0)
-        with MatrixWriter(Path(folder) / "feats.ark", Path(folder) / "feats.scp") as writer:
-            for one in names[:-1]:
-                writer.write(one, (3 * rng.normal(size=(9, 4)) + 1).astype(np.float32))
+        base, extra = Path(folder) / "base", Path(folder) / "extra"
+        for stream, present in ((base, names), (extra, names[:-1])):
+            DataDir.build(stream, utt2spk={one: one[:2] for one in names}).write_tables(stream)
+            with MatrixWriter(stream / "feats.ark", stream / "feats.scp") as writer:
+                for one in present:
+                    writer.write(one, (3 * rng.normal(size=(9, 4)) + 1).astype(np.float32))
         try:
-            return {"features": read_frames(Source(data=Path(folder)), config, storage="float32").features}
+            return {"features": read_frames(Source(data=base, extra=(extra,)), config, storage="float32").features}
         except AlignmentError as error:
             return {"features": error.problem.split(" (")[0]}
 
