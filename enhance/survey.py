@@ -2,7 +2,8 @@
 
 Every settings file that is no toy gives a row.  Multiply-accumulates (MACs) are those of convolutions, linear layers,
 matrix products, LSTMs and GRUs in one forward pass over a second; Fourier transforms, activations, norms and sums are
-not counted.  They are counted on the meta device, so the largest net costs nothing.
+not counted.  They are counted on the meta device, so the largest net costs nothing.  A WavLM that a generator listens
+with has its share in multiplications and time, by random weights of the same size, and none in the parameters.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from enhance.layers.wavlm import UntrainedWavlm
 from enhance.models import Generator
 from enhance.models.finally_ import Finally
 from enhance.settings import build_generator, load_settings
@@ -70,9 +72,8 @@ def cost_of(path: Path, *, measure: bool = False) -> Cost:
 
 
 def macs_a_second(model: Generator) -> float | None:
-    """Multiply-accumulates for a second of audio (WavLM's not counted); None where the pass needs data."""
-    if isinstance(model, Finally):
-        model.wavlm.hidden = _unheard(model.config.wavlm.channels)  # type: ignore[method-assign,assignment]
+    """Multiply-accumulates for a second of audio; None where the pass needs data or a package."""
+    _listen_untrained(model)
     device = next(model.parameters()).device
     recurrent = 0
 
@@ -93,9 +94,10 @@ def macs_a_second(model: Generator) -> float | None:
     return float(counter.get_total_flops() / 2 + recurrent)
 
 
-def _unheard(channels: int) -> Callable[[Tensor], Tensor]:
-    """In WavLM's place: [batch, samples] -> zeros [batch, frames, channels], 50 frames a second."""
-    return lambda samples: samples.new_zeros(samples.shape[0], samples.shape[1] // 320, channels)
+def _listen_untrained(model: Generator) -> None:
+    """In place of weights of a WavLM that need not be on this machine."""
+    if isinstance(model, Finally) and model.config.wavlm.source != "random":
+        model.wavlm = UntrainedWavlm(model.config.wavlm)
 
 
 def _recurrent_macs(module: nn.RNNBase, samples: Tensor) -> int:
@@ -130,7 +132,7 @@ def _lstm_zeros(self: nn.LSTM, samples: Tensor, state: Any = None) -> tuple[Tens
 
 
 def _measured_or_none(settings: Any, path: Path) -> float | None:
-    """None where the net needs weights that are not here (WavLM's); the log says so."""
+    """None where the net needs a package that is not here (WavLM's); the log says so."""
     try:
         return measured(settings)
     except SchoolyardError as error:
@@ -145,6 +147,7 @@ def measured(settings: Any) -> float:
     try:
         torch.manual_seed(0)
         model = build_generator(settings).eval()
+        _listen_untrained(model)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         seconds = 2.0 if parameters > LARGE else 4.0
         rng = np.random.default_rng(0)

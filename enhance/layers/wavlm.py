@@ -22,6 +22,11 @@ from harness.log import get_logger
 
 LEAST = 400  # samples that the convolutions need for one frame
 ELSEWHERE = "SCHOOLYARD_WAVLM"  # environment variable: where this machine has the weights, for named sources
+LARGE: dict[str, Any] = {  # sizes of WavLM-large as released: 315,453,120 parameters
+    "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,
+    "conv_dim": (512,) * 7, "feat_extract_norm": "layer", "do_stable_layer_norm": True, "num_conv_pos_embeddings": 128,
+    "num_conv_pos_embedding_groups": 16,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +124,23 @@ class Wavlm:
         return net
 
 
+class UntrainedWavlm(Wavlm):
+    """WavLM-large with weights drawn at random: it costs what the trained one costs, and hears nothing."""
+
+    def _net(self, device: torch.device) -> Any:
+        return _untrained(device)
+
+
+@lru_cache(maxsize=2)
+def _untrained(device: torch.device) -> Any:
+    """Built where it is wanted, so that the meta device needs no memory."""
+    with warnings.catch_warnings(), torch.inference_mode(False), torch.random.fork_rng(devices=[]), device:
+        warnings.simplefilter("ignore")
+        config_class, net_class = _transformers()
+        torch.manual_seed(0)
+        return net_class(config_class(**LARGE)).requires_grad_(False).eval()
+
+
 def _drawn(config: WavlmConvolutionsConfig) -> tuple[int, RandomWavlmConfig]:
     """Channels and sizes of a random net; behind convolutions that are used alone, the transformer is small."""
     if isinstance(config, WavlmConfig):
@@ -132,17 +154,23 @@ def _loaded(source: str, drawn: tuple[int, RandomWavlmConfig] | None, device: to
     # Weights made in inference mode could never pass gradients on, and whoever comes first loads them for all.
     with warnings.catch_warnings(), torch.inference_mode(False):
         warnings.simplefilter("ignore")  # of transformers and of the packages that it tries to import
-        try:
-            from transformers import WavLMConfig, WavLMModel
-        except ImportError as error:
-            problem = "WavLM needs the package transformers"
-            raise ConfigError("wavlm", problem, mend="pip install transformers") from error
+        config_class, net_class = _transformers()
         if drawn is not None:
             get_logger("enhance").warning("WavLM has random weights (wavlm.source is random): for tests and toys only")
-            net = _random(WavLMConfig, WavLMModel, *drawn)
+            net = _random(config_class, net_class, *drawn)
         else:
-            net = _from_files(WavLMModel, source)
+            net = _from_files(net_class, source)
         return net.requires_grad_(False).eval().to(device)
+
+
+def _transformers() -> tuple[Any, Any]:
+    """The classes of WavLM's config and net."""
+    try:
+        from transformers import WavLMConfig, WavLMModel
+    except ImportError as error:
+        problem = "WavLM needs the package transformers"
+        raise ConfigError("wavlm", problem, mend="pip install transformers") from error
+    return WavLMConfig, WavLMModel
 
 
 def _from_files(net_class: Any, source: str) -> Any:

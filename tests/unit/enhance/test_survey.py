@@ -1,6 +1,7 @@
 """The table of generators, judged by multiplications counted by hand."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 
 from enhance.models.generator import Generator
 from enhance.models.segan_plus import SeganPlus, SeganPlusConfig
+from enhance.settings import build_generator, load_settings
 from enhance.survey import cost_of, macs_a_second, markdown_table, measured, survey
 from harness.errors import ConfigError
 
@@ -70,6 +72,35 @@ def test_macs_of_every_generator_are_counted(name):
     assert row.macs > 1e7
 
 
+def of_wavlm_large(samples):
+    """(parameters, multiply-accumulates) of its paper's sizes: 7 convolutions, 24 layers of 1024 with 16 heads."""
+    frames, work, held = samples, 0, 0
+    for ins, kernel, stride in ((1, 10, 5), *((512, 3, 2),) * 4, *((512, 2, 2),) * 2):
+        frames = (frames - kernel) // stride + 1
+        work, held = work + frames * 512 * ins * kernel, held + 512 * ins * kernel + 2 * 512
+    kernels = 1024 * (1024 // 16) * 128  # of the positions, in 16 groups
+    held += 2 * 512 + (512 + 1) * 1024 + kernels + 128 + 1024
+    work += frames * 512 * 1024 + (frames + 1) * kernels  # an even kernel gives a frame more, which is cut
+    matrices, gates = 4 * 1024 * 1024 + 2 * 1024 * 4096, 64 * 8
+    held += 24 * (matrices + 9 * 1024 + 4096 + gates + 8 + 16) + 320 * 16 + 2 * 1024 + 1024
+    return held, work + 24 * frames * (matrices + 16 * gates + 2 * frames * 1024)
+
+
+def test_finally_listens_with_a_wavlm_of_the_published_size_whose_work_counts():
+    pytest.importorskip("transformers")
+    with torch.device("meta"):
+        model = build_generator(load_settings(CFG / "finally_stage1.yaml")).eval()
+    model = model.to("meta")
+    parameters, work = of_wavlm_large(16384)  # a second, filled up to whole frames
+    both = macs_a_second(model)
+    net = model.wavlm._net(torch.device("meta"))
+    assert sum(parameter.numel() for parameter in net.parameters()) == parameters
+    assert parameters == pytest.approx(316.62e6, rel=4e-3)  # the paper's, with the heads that only serve pretraining
+    model.wavlm.hidden = lambda samples: samples.new_zeros(1, 51, 1024)
+    model.config = replace(model.config, wavlm=replace(model.config.wavlm, source="random"))  # keeps that in place
+    assert both - macs_a_second(model) == pytest.approx(work, rel=1e-3)
+
+
 def test_every_settings_file_that_is_no_toy_has_a_row(tmp_path):
     for name in ("compact", "compact_toy", "segan_plus"):
         (tmp_path / f"{name}.yaml").write_text((CFG / f"{name}.yaml").read_text())
@@ -77,8 +108,6 @@ def test_every_settings_file_that_is_no_toy_has_a_row(tmp_path):
 
 
 def test_speed_is_measured_with_untrained_weights():
-    from enhance.settings import load_settings
-
     assert 0 < measured(load_settings(CFG / "segan_plus_toy.yaml")) < 5
 
 
