@@ -129,10 +129,8 @@ def sets_of(
 
 
 def _held_out(groups: Mapping[str, str], every: int, seed: int) -> list[str]:
-    """held_out_speakers with the seed in what is hashed; seed 0 hashes the bare names."""
-    salted = {f"{seed} {speaker}" if seed else speaker: group for speaker, group in groups.items()}
-    offset = min(every, len(groups)) // 2  # from the middle of the first group: no younger than the rest
-    return sorted(name.removeprefix(f"{seed} ") for name in held_out_speakers(salted, every, offset))
+    """held_out_speakers from the middle of the first group: no younger than the rest."""
+    return held_out_speakers(groups, every, min(every, len(groups)) // 2, seed)
 
 
 def write_sets(out: Path, sets: Mapping[str, DataDir], left_out: LeftOut, *, corpus: str, **facts: object) -> None:

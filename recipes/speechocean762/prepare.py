@@ -1,12 +1,18 @@
 """speechocean762 (Zhang et al., Interspeech 2021; OpenSLR SLR101; CC BY 4.0) as Kaldi data directories.
 
-Who: 250 Mandarin-native speakers reading English sentences, half of them children; 16 kHz, mono, 20 utterances each.
-Kept: speakers up to --max-age (15).  Split: the corpus's own test part stays untouched; dev is every seventh speaker of
-the train part, in order of age and then of a hash of the name.  Lexicon: the corpus's own, stress marks taken off.
+Who: 250 Mandarin-native speakers reading English sentences, half of them children (5 to 15 years, both genders), 20
+utterances each; 16 kHz, mono.  Where: openslr.org/101 (--download; the publisher tells no digest, so the archive is
+compared with the length that Kaldi's recipe knows, and with its own check sums).
+
+Text: the prompts as distributed, in capitals; the corpus marks no false starts, so there is nothing to switch.
+Left out: speakers older than --max-age (15), counted.  A missing recording or transcript is an error.
+Split: the corpus's own test part stays untouched; dev is every seventh speaker of the train part, in order of age and
+then of a hash of the name (--seed for another split of the same balance).
+Lexicon: the corpus's own; `hmm prepare-dict` takes the stress marks off.
 utt2grade: the experts' score of the whole sentence, 0 to 10 (resource/scores.json, where the copy has it).
 
-usage: python recipes/speechocean762/prepare.py --source CORPUS --out DATA
-writes DATA/{train,dev,test} and DATA/local/lexicon.txt
+usage: python recipes/speechocean762/prepare.py --source CORPUS --out DATA [--download] [--max-age 15] [--seed 0]
+writes DATA/{train,dev,test}, DATA/local/lexicon.txt and DATA/local/prepared.json
 """
 
 from __future__ import annotations
@@ -18,48 +24,52 @@ from typing import Annotated
 
 import typer
 
-from harness.atomic import write_whole
 from harness.cli import app_for, run
 from harness.errors import DataDirError
 from harness.log import get_logger
 from kaldi_bridge.data_dir import DataDir
 from kaldi_bridge.held_out import held_out_speakers
-from kaldi_bridge.split import refuse_shared_speakers
 from kaldi_bridge.text_tables import read_text_table
+from recipes.lib.corpus import LeftOut, Out, Seed, Source, write_lexicon, write_sets
+from recipes.lib.corpus_root import DownloadOption, corpus_root
+from recipes.lib.download import Archive
 
 PARTS = ("train", "test")
-DEV_EVERY = 7  # of the train speakers: 8 of 58 children
+DEV_EVERY = 7  # of the train speakers: 9 of 58 children
 TABLES = ("wav.scp", "text", "utt2spk", "spk2age", "spk2gender")
+ARCHIVES = (
+    Archive(
+        url="https://www.openslr.org/resources/101/speechocean762.tar.gz",
+        digest="size:520810923",
+        mirrors=("https://us.openslr.org/resources/101/speechocean762.tar.gz",),
+    ),
+)
+MEND = "give --source the folder that holds WAVE, train, test and resource of the unpacked SLR101, or add --download"
 app = app_for("recipes/speechocean762/prepare.py", "speechocean762 as Kaldi data directories.")
-MEND = "give --source the folder that holds WAVE, train, test and resource of the unpacked SLR101"
 
 
 @app.command()
 def prepare(
-    source: Annotated[Path, typer.Option("--source", help="the unpacked corpus, as SLR101 distributes it")],
-    out: Annotated[Path, typer.Option("--out", help="folder for the data directories")],
+    source: Source,
+    out: Out,
     max_age: Annotated[int, typer.Option("--max-age", help="oldest speaker in years")] = 15,
+    seed: Seed = 0,
+    download: DownloadOption = False,
 ) -> None:
     """Write train, dev and test with ages and genders, and the raw lexicon."""
+    source = corpus_root(source, "WAVE", ARCHIVES, download=download)
     _check_layout(source)
-    log = get_logger("speechocean762")
-    grades = _read_grades(source / "resource" / "scores.json")
-    parts = {part: _read_part(source, part, max_age, grades) for part in PARTS}
-    ages = parts["train"].spk2age or {}
-    dev = held_out_speakers(ages, DEV_EVERY)
+    grades, left_out = _read_grades(source / "resource" / "scores.json"), LeftOut()
+    parts = {part: _read_part(source, part, max_age, grades, left_out) for part in PARTS}
+    dev = held_out_speakers(parts["train"].spk2age or {}, DEV_EVERY, seed=seed)
     kept = sorted(set(parts["train"].speakers) - set(dev))
     sets = {
         "train": parts["train"].subset_speakers(kept, out / "train"),
         "dev": parts["train"].subset_speakers(dev, out / "dev"),
         "test": parts["test"],
     }
-    refuse_shared_speakers(sets.values())
-    for name, data in sets.items():
-        data.write(out / name)
-        DataDir.read(out / name)
-        log.info("%s: %d utterances of %d speakers", out / name, len(data.utterances), len(data.speakers))
-    count = _write_lexicon(source / "resource" / "lexicon.txt", out / "local" / "lexicon.txt")
-    log.info("%s: %d pronunciations", out / "local" / "lexicon.txt", count)
+    write_sets(out, sets, left_out, corpus="speechocean762", max_age=max_age, seed=seed)
+    write_lexicon(source / "resource" / "lexicon.txt", out, sets)
 
 
 def _check_layout(source: Path) -> None:
@@ -84,7 +94,7 @@ def _read_grades(path: Path) -> dict[str, str]:
     return {utterance: f"{score:g}" for utterance, score in scores.items()}
 
 
-def _read_part(source: Path, part: str, max_age: int, grades: Mapping[str, str]) -> DataDir:
+def _read_part(source: Path, part: str, max_age: int, grades: Mapping[str, str], left_out: LeftOut) -> DataDir:
     """The children of one official part; recordings become absolute paths and must exist."""
     tables = {name: read_text_table(source / part / name) for name in TABLES}
     _check_keys(source / part, tables)
@@ -101,8 +111,8 @@ def _read_part(source: Path, part: str, max_age: int, grades: Mapping[str, str])
         if not path.is_file():
             raise DataDirError(source / part / "wav.scp", f"{utterance}: no recording at {path}", mend=MEND)
         wav[utterance] = str(path)
-    dropped = len(tables["utt2spk"]) - len(utterances)
-    get_logger("speechocean762").info("%s: %d utterances of older speakers left out", part, dropped)
+    for utterance in set(tables["utt2spk"]) - utterances:
+        left_out.add(utterance, f"speaker older than {max_age} years", foreseen=True)
     return DataDir.build(
         source / part,
         wav_scp=wav,
@@ -134,14 +144,6 @@ def _years(source: Path, part: str, speaker: str, age: str) -> int:
 
 def _only(table: Mapping[str, str], keys: set[str]) -> dict[str, str]:
     return {key: value for key, value in table.items() if key in keys}
-
-
-def _write_lexicon(source: Path, out: Path) -> int:
-    """The corpus's lexicon as it stands; ``hmm prepare-dict`` takes the stress marks off."""
-    text = source.read_text(encoding="utf-8")
-    with write_whole(out) as stream:
-        stream.write(text)
-    return sum(1 for line in text.splitlines() if line.strip())
 
 
 if __name__ == "__main__":

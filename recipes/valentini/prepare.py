@@ -9,7 +9,9 @@ Read: the zips as distributed, or folders of their names, below --source.  Pairs
 of one rate and length, and all must be there (--partial lets fewer pass).  They are resampled once (soxr HQ, 16 bit)
 into OUT/audio/{clean,noisy}.  Left out: nothing.
 Split: p286 and p287 are dev (--dev-speakers), as is customary; of the 56 speakers, which do not include these, two by a
-hash of their names.  text comes from *_txt, utt2snr and utt2noise from logfiles, where these are there for all.
+hash of their names.
+Text: from *_txt where it is there for all, in capitals, without punctuation, numbers spelled out (--set case=lower and
+the like, recipes/lib/transcripts.py); nobody stumbles.  utt2snr and utt2noise: from logfiles, where these are there.
 
 usage: python recipes/valentini/prepare.py --source CORPUS --out DATA [--speakers 56] [--download]
 writes DATA/{train,dev,test} (clean) and DATA/{train,dev,test}_noisy
@@ -31,6 +33,7 @@ import typer
 
 from harness.atomic import whole_dir
 from harness.cli import app_for, run
+from harness.config import load_config
 from harness.errors import AudioError, DataDirError
 from harness.jobs import map_jobs
 from harness.log import get_logger
@@ -38,8 +41,9 @@ from kaldi_bridge.audio import RESAMPLE_QUALITY, resample
 from kaldi_bridge.data_dir import DataDir
 from kaldi_bridge.held_out import held_out_speakers
 from kaldi_bridge.sound_files import Samples, read_sound, write_wav
-from recipes.lib.corpus import LeftOut, Out, Source, write_sets
+from recipes.lib.corpus import LeftOut, Out, Overrides, Source, write_sets
 from recipes.lib.download import Archive, fetch
+from recipes.lib.plain_wav import Jobs
 from recipes.lib.transcripts import Conventions, TranscriptConfig
 
 UTTERANCE = re.compile(r"(p\d{3})_\d{3}")
@@ -103,9 +107,11 @@ def prepare(
     rate: Annotated[int, typer.Option("--rate", help="Hz of what is written")] = 16000,
     partial: Annotated[bool, typer.Option("--partial", help="fewer utterances than published will do")] = False,
     download: Annotated[bool, typer.Option("--download", help="fetch what is missing into --source")] = False,
-    jobs: Annotated[int | None, typer.Option("--jobs", help="processes; all cores if not given")] = None,
+    jobs: Jobs = None,
+    overrides: Overrides = None,
 ) -> None:
     """Write train, dev and test, clean and noisy."""
+    config = load_config(TranscriptConfig, None, overrides=overrides or [])
     parts = {"train": f"trainset_{speakers}spk", "test": "testset"}
     if download:
         fetch_corpus(source, [f"{kind}_{part}_wav" for part in parts.values() for kind in ("clean", "noisy")])
@@ -121,8 +127,8 @@ def prepare(
     sets = {}
     for kind in ("clean", "noisy"):
         for name, (clean, _) in pairs.items():
-            data = data_of(sorted(clean.members), out / "audio" / kind, source, parts[name], noisy=kind == "noisy")
-            sets[name, kind] = data
+            names, audio = sorted(clean.members), out / "audio" / kind
+            sets[name, kind] = data_of(names, audio, source, parts[name], config, noisy=kind == "noisy")
     dev = _dev_speakers(sets["train", "clean"], speakers, dev_speakers)
     for kind in ("clean", "noisy"):
         whole = sets["train", kind]
@@ -224,22 +230,24 @@ def convert(clean: Files, noisy: Files, folder: Path, rate: int, jobs: int | Non
     LOG.info("%s: %d pairs, %.2f hours, %d samples clipped by resampling", label, len(done), hours, clipped)
 
 
-def data_of(names: list[str], audio: Path, source: Path, part: str, *, noisy: bool) -> DataDir:
+def data_of(
+    names: list[str], audio: Path, source: Path, part: str, config: TranscriptConfig, *, noisy: bool
+) -> DataDir:
     """The data directory of a part, with transcripts, and SNRs and noises of noisy speech, where these are known."""
     utt2spk = {name: name.partition("_")[0] for name in names}
     snr, noise = log_of(source, part, names) if noisy else (None, None)
     return DataDir.build(
         audio, wav_scp={name: str(audio / f"{name}.wav") for name in names}, utt2spk=utt2spk,
-        text=texts_of(source, part, names), utt2snr=snr, utt2noise=noise,
+        text=texts_of(source, part, names, config), utt2snr=snr, utt2noise=noise,
     )  # fmt: skip
 
 
-def texts_of(source: Path, part: str, names: list[str]) -> dict[str, str] | None:
+def texts_of(source: Path, part: str, names: list[str], config: TranscriptConfig) -> dict[str, str] | None:
     """{utterance: words} of PART_txt; None, with a line about it, where they are not there for all."""
     if not any((source / f"{part}_txt{suffix}").exists() for suffix in ("", ".zip")):
         LOG.info("%s: no %s_txt, so no transcripts", source, part)
         return None
-    files, found, config = files_of(source, f"{part}_txt", ".txt"), {}, TranscriptConfig()
+    files, found = files_of(source, f"{part}_txt", ".txt"), {}
     for name in set(names) & set(files.members):
         raw = files.read(name).decode("utf-8", errors="replace")
         if transcript := LeftOut().words_of(name, raw, Conventions(), config):

@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from functools import cache
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +68,21 @@ def sound(path: Path, seconds: float = 0.2, rate: int = 16000, level: float = 0.
     rng = np.random.default_rng(sum(path.stem.encode()))
     soundfile.write(path, level * rng.standard_normal(round(seconds * rate)), rate, **options)
     return path
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Says nothing of what it serves."""
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """The address of a server of our own for the files of a folder."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()

@@ -178,6 +178,19 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_fetched(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("size", [len(CONTENT), len(CONTENT) - 1])
+def test_where_no_digest_is_published_the_length_is_compared(server: Server, size: int, tmp_path: Path) -> None:
+    archive = Archive(url=server.url, digest=f"size:{size}")
+    if size == len(CONTENT):
+        assert fetch(archive, tmp_path, PATIENCE).read_bytes() == CONTENT
+        fetch(archive, tmp_path, PATIENCE)
+        assert len(server.asked) == 1
+    else:
+        with pytest.raises(DownloadError, match=rf"has size:{len(CONTENT)}, published is size:{size}"):
+            fetch(archive, tmp_path, PATIENCE)
+        assert not (tmp_path / archive.file_name).exists()
+
+
 def test_a_digest_must_be_whole() -> None:
     with pytest.raises(ValueError, match="md5, sha1, sha256"):
         Archive(url="http://x/y", digest="md5:12")

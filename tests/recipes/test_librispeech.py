@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from harness.errors import SchoolyardError
-from tests.recipes.preparing import all_bytes, preparation_of, prepared, report, sound
+from tests.recipes.preparing import all_bytes, preparation_of, prepared, report, serving, sound
 
 READERS = {"train-clean-100": ("84", "840"), "dev-clean": ("174",), "test-clean": ("1089", "121")}
 SPEAKERS = ";ID  |SEX| SUBSET           |MINUTES| NAME\n" + "".join(
@@ -114,15 +111,9 @@ def test_it_is_fetched_checked_and_unpacked_and_only_once(
     (site / "resources/11/librispeech-lexicon.txt").write_bytes(lexicon)
     monkeypatch.setattr(module, "SUBSETS", digests)
     monkeypatch.setattr(module, "LEXICON_MD5", hashlib.md5(lexicon).hexdigest())
-    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(site))) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        address = f"http://127.0.0.1:{server.server_port}"
-        fetched = tmp_path / "fetched"
+    fetched = tmp_path / "fetched"
+    with serving(site) as address:
         prepared("librispeech", fetched, tmp_path / "one", download=True, server=address)
-        server.shutdown()
-        thread.join()
     prepared("librispeech", fetched, tmp_path / "two", download=True, server="http://127.0.0.1:1")
     assert all_bytes(tmp_path / "one") == all_bytes(tmp_path / "two")
     assert sorted(item.name for item in fetched.iterdir()) == ["LibriSpeech", "downloads", "librispeech-lexicon.txt"]

@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from kaldi_bridge.data_dir import DataDir
+from recipes.lib.download import Archive, DownloadError
+from tests.recipes.preparing import all_bytes, preparation_of, prepared, report, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 AGES = {"train": [6, 6, 7, 8, 9, 9, 10, 11, 12, 12, 13, 15, 6, 11, 30, 41], "test": [6, 10, 14, 35]}
@@ -73,11 +76,54 @@ def test_children_are_split_by_speaker_and_the_test_part_stays_whole(corpus: Pat
 
 def test_the_split_is_the_same_every_time_and_adults_come_on_request(corpus: Path) -> None:
     prepare(corpus)
-    before = (corpus.parent / "data/dev/utt2spk").read_text()
+    before = all_bytes(corpus.parent / "data")
     prepare(corpus)
-    assert (corpus.parent / "data/dev/utt2spk").read_text() == before
+    assert all_bytes(corpus.parent / "data") == before
     prepare(corpus, "--max-age", "99")
     assert len(DataDir.read(corpus.parent / "data/test").speakers) == 4
+
+
+def test_another_seed_holds_out_other_children_of_the_same_ages(corpus: Path) -> None:
+    splits = []
+    for seed in range(4):
+        prepare(corpus, "--seed", str(seed))
+        dev = DataDir.read(corpus.parent / "data/dev")
+        ages = sorted(int(age) for age in (dev.spk2age or {}).values())
+        assert len(ages) == 2
+        assert ages[0] <= 8 < ages[1]
+        splits.append(tuple(dev.speakers))
+    assert len(set(splits)) > 1
+
+
+def test_who_is_too_old_is_counted_and_words_without_a_pronunciation_are_listed(corpus: Path) -> None:
+    text = corpus / "train/text"
+    text.write_text(text.read_text().replace(WORDS, "WE CALL IT WOMBAT", 1))
+    prepare(corpus)
+    counts = report(corpus.parent / "data")
+    assert counts["left_out"]["speaker older than 15 years"]["count"] == 6, "three adults with two utterances each"
+    assert counts["sets"]["test"] == {"speakers": 3, "utterances": 6, "words": 24}
+    assert (corpus.parent / "data/local/oov_words.txt").read_text() == "WOMBAT 1\n"
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_it_is_fetched_and_compared_with_its_length(
+    corpus: Path, missing: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, site = preparation_of("speechocean762"), tmp_path / "site"
+    site.mkdir()
+    with tarfile.open(site / "speechocean762.tar.gz", "w:gz") as tar:
+        tar.add(corpus, "speechocean762")
+    size = (site / "speechocean762.tar.gz").stat().st_size + missing
+    with serving(site) as address:
+        archive = Archive(url=f"{address}/speechocean762.tar.gz", digest=f"size:{size}")
+        monkeypatch.setattr(module, "ARCHIVES", (archive,))
+        if missing:
+            with pytest.raises(DownloadError, match=f"published is size:{size}"):
+                prepared("speechocean762", tmp_path / "fetched", tmp_path / "data", download=True)
+            assert not (tmp_path / "data").exists()
+        else:
+            sets = prepared("speechocean762", tmp_path / "fetched", tmp_path / "data", download=True)
+            assert {name: len(data.utterances) for name, data in sets.items()} == {"train": 24, "dev": 4, "test": 6}
 
 
 def test_a_folder_that_is_no_corpus_is_refused(corpus: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from scipy.signal import resample_poly
 
 from harness.errors import SchoolyardError
 from kaldi_bridge.data_dir import DataDir
-from tests.recipes.preparing import all_bytes, preparation_of, prepared, report, sound
+from tests.recipes.preparing import all_bytes, preparation_of, prepared, report, serving, sound
 
 SPEAKERS = {"trainset_28spk": ("p226", "p286", "p287"), "testset": ("p232", "p257")}
 RATE = 48000
@@ -92,6 +94,33 @@ def test_zips_as_distributed_give_the_same_as_folders(corpus: Path, tmp_path: Pa
     run(corpus, tmp_path / "folders")
     run(zip_all(corpus), tmp_path / "zips", jobs=2)
     assert all_bytes(tmp_path / "folders") == all_bytes(tmp_path / "zips")
+
+
+def test_the_zips_are_fetched_from_a_server_and_compared_with_their_digests(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(corpus, tmp_path / "folders")
+    module, site = preparation_of("valentini"), zip_all(corpus)
+    digests = {path.stem: hashlib.md5(path.read_bytes()).hexdigest() for path in site.glob("*_wav.zip")}
+    monkeypatch.setattr(module, "MD5", digests)
+    with serving(site) as address:
+        monkeypatch.setattr(module, "URL", address)
+        fetch = partial(module.prepare, partial=True, jobs=1, download=True)
+        fetch(source=tmp_path / "fetched", out=tmp_path / "data")
+        digests["noisy_testset_wav"] = "0" * 32
+        with pytest.raises(SchoolyardError, match=f"published is md5:{'0' * 32}"):
+            fetch(source=tmp_path / "again", out=tmp_path / "none")
+    assert len(list((tmp_path / "fetched").glob("*_wav.zip"))) == 4
+    fetched, whole = all_bytes(tmp_path / "data"), all_bytes(tmp_path / "folders")
+    assert {name: fetched[name] for name in whole if "audio/" in name} == {
+        name: content for name, content in whole.items() if "audio/" in name
+    }
+
+
+def test_the_words_follow_the_settings_of_transcripts(corpus: Path, tmp_path: Path) -> None:
+    assert (run(corpus, tmp_path / "upper")["test"].text or {})["p232_001"] == "PLEASE CALL STELLA"
+    lower = run(corpus, tmp_path / "lower", overrides=["case=lower"])
+    assert (lower["test"].text or {})["p232_001"] == "please call stella"
 
 
 def test_snrs_and_noises_come_from_the_logs(corpus: Path, tmp_path: Path) -> None:
