@@ -76,8 +76,7 @@ stages_begin() {
   set -E
   trap 'stages_line=$LINENO; ((${#BASH_SOURCE[@]} <= stages_depth)) || stages_line=${BASH_LINENO[${#BASH_SOURCE[@]} - stages_depth - 1]}' ERR
   trap 'stages_trap $?' EXIT
-  trap 'exit 130' INT
-  trap 'exit 143' TERM HUP
+  stages_heed_signals
 }
 
 # Runs the recipe again as a process group of its own, so that Ctrl-C, kill and hang-up reach all that it has started.
@@ -166,8 +165,15 @@ stage() {
   echo "[stage $stages_number/$stages_total] $stages_title"
   stages_say
   exec {stages_out}>&1 {stages_err}>&2
-  exec > >(trap '' INT TERM HUP && exec tee "$stages_log") 2>&1
+  trap '' INT TERM HUP # tee is born deaf: a stage that fails at once ends the whole group before tee could trap anything
+  exec > >(exec tee "$stages_log") 2>&1
   stages_tee=$!
+  stages_heed_signals
+}
+
+stages_heed_signals() {
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
 }
 
 stages_remember() { # who writes what, for the mend of a missing input
