@@ -20,7 +20,11 @@ begin_kaldi() { # after stages_begin: finds Kaldi and makes the folder its scrip
   for name in steps utils; do ln -sfn "$KALDI_ROOT/egs/wsj/s5/$name" "$kaldi/$name"; done
   ln -sf ../steps/score_kaldi.sh "$kaldi/local/score.sh"
   ln -sf "$SCHOOLYARD_ROOT/cmd.sh" "$kaldi/cmd.sh"
-  printf 'export KALDI_ROOT=%q\n. %q\n' "$KALDI_ROOT" "$SCHOOLYARD_ROOT/path.sh" >"$kaldi/path.sh"
+  rm -rf "$kaldi/watched" && mkdir "$kaldi/watched"
+  for name in "$KALDI_ROOT"/src/featbin/*; do ln -s "$SCHOOLYARD_ROOT/recipes/lib/watched.sh" "$kaldi/watched/${name##*/}"; done
+  # shellcheck disable=SC2016 # its PATH, not ours
+  printf 'export KALDI_ROOT=%q\n. %q\nexport PATH=%q:"$PATH"\n' \
+    "$KALDI_ROOT" "$SCHOOLYARD_ROOT/path.sh" "$kaldi/watched" >"$kaldi/path.sh"
   ln -sf "$SCHOOLYARD_ROOT/cfg/kaldi/mfcc.conf" "$kaldi/conf/mfcc.conf"
 }
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -162,11 +163,50 @@ def test_a_program_killed_in_the_middle_of_a_pipeline_is_named_although_the_last
     os.kill(process_of("compute-mfcc-feats", str(mini.work)), signal.SIGKILL)
     said, _ = run.communicate(timeout=60)
     assert run.returncode != 0
-    assert re.search(r"make_mfcc.sh failed with exit code 1: compute-mfcc-feats: 'bash: line 1: +\d+ Killed", said)
+    assert re.search(r"make_mfcc.sh failed with exit code 1: compute-mfcc-feats: 'ERROR .* ended by signal 9'", said)
     assert f"{mini.work}/exp/mfcc/log/make_mfcc_train.1.log" in said
     assert "Processed features for key b-1" in said, "the tail of the log"
     assert "ERROR stage 5 (features) failed" in said
     assert not (mini.work / "exp/stamps/stage5.json").exists()
+
+
+@pytest.mark.kaldi
+def test_a_program_killed_between_two_utterances_of_a_pipe_inside_kaldi_is_named_although_all_others_end_well(
+    tmp_path: Path, kaldi_root: Path
+) -> None:
+    mini = make_mini(tmp_path, kaldi_root)
+    assert mini.run().returncode == 0
+    last = (mini.train / "wav.scp").read_text().splitlines()[-1].split()[1]
+    slow = mini.work / "slow.scp"
+    slow.write_text((mini.train / "wav.scp").read_text().replace(last, f"sleep 60; cat {last} |"))
+    feats = f"ark:compute-mfcc-feats --use-energy=false scp:{slow} ark,f:- | add-deltas ark:- ark:- |"
+    line = f'. ./path.sh; run.pl {mini.work}/exp/x/copy.log copy-feats "{feats}" ark:{mini.work}/exp/x/copy.ark'
+    run = subprocess.Popen(
+        [sys.executable, "-m", "kaldi_bridge.kaldi_step", "--name", "copy", "--workspace", str(mini.work / "kaldi"),
+         "--log", str(tmp_path / "log"), "--in", str(mini.work / "exp/x"), "--", "bash", "-c", line],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    os.kill(process_of("compute-mfcc-feats", str(slow)), signal.SIGKILL)
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert "bash exited with 0, but its log holds an error: compute-mfcc-feats" in said, "Kaldi did not see it"
+    assert "ended by signal 9" in said
+    assert "Copied 5 feature matrices" in said, "one utterance is lost"
+
+
+@pytest.mark.kaldi
+def test_a_reader_that_had_enough_is_no_trouble(tmp_path: Path, kaldi_root: Path) -> None:
+    mini = make_mini(tmp_path, kaldi_root)
+    assert mini.run().returncode == 0
+    many = mini.work / "many.scp"
+    many.write_text((mini.train / "feats.scp").read_text() * 200)
+    feats = f"ark:copy-feats scp:{many} ark:- | add-deltas ark:- ark:- |"
+    line = f'. ./path.sh; run.pl {mini.work}/exp/x/dim.log feat-to-dim "{feats}" -'
+    run_step(
+        ["bash", "-c", line], name="dim", workspace=mini.work / "kaldi", log=tmp_path / "log",
+        folders=[mini.work / "exp/x"],
+    )  # fmt: skip
+    assert "\n39\n" in (mini.work / "exp/x/dim.log").read_text()
 
 
 def process_of(program: str, argument: str) -> int:
