@@ -10,6 +10,7 @@ sequence on the candidate.  As in the original the mask is 0 or 1, and at test t
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -46,7 +47,7 @@ class NormedRecurrentConfig:
             raise ValueError(f"norm_momentum must lie in (0, 1], got {self.norm_momentum}")
 
 
-class NormedLayer(nn.Module):
+class NormedLayer(nn.Module, ABC):
     """One layer, its directions side by side; a cell is a subclass."""
 
     gates: ClassVar[int]  # feed-forward terms a unit, the candidate first
@@ -78,9 +79,9 @@ class NormedLayer(nn.Module):
         """Parts of the state beside the output and the mask."""
         return ()
 
+    @abstractmethod
     def cell(self, terms: Tensor, state: State) -> State:
         """One step: terms [rows, gates * units] and (output, mask, memory ...) to the next of these."""
-        raise NotImplementedError
 
 
 class MinimalGRULayer(NormedLayer):
