@@ -29,11 +29,13 @@ import typer
 from harness.cli import app_for, run
 from harness.config import load_config
 from harness.errors import ConfigError, DataDirError
-from recipes.lib.corpus import LeftOut, write_lexicon, write_sets
+from recipes.lib.corpus import LeftOut, Out, Overrides, write_lexicon, write_sets
 from recipes.lib.spoken import (
     DevEvery,
     LexiconOption,
+    MaxLost,
     PartOption,
+    RawText,
     SeedOption,
     Spoken,
     TestEvery,
@@ -62,7 +64,7 @@ app = app_for("recipes/folder/prepare.py", "Audio with transcripts as Kaldi data
 @app.command()
 def prepare(
     source: Annotated[Path, typer.Option("--source", help="folder of the audio; relative files of a table start here")],
-    out: Annotated[Path, typer.Option("--out", help="folder for the data directories")],
+    out: Out,
     transcripts: Annotated[Path | None, typer.Option("--transcripts", help=".csv, .tsv, .json or .jsonl")] = None,
     speaker: Annotated[str, typer.Option("--speaker", help="regular expression: its first group is the speaker")] = "",
     lexicon: LexiconOption = None,
@@ -70,9 +72,9 @@ def prepare(
     test_every: TestEvery = 5,
     dev_every: DevEvery = 7,
     seed: SeedOption = 0,
-    raw_text: Annotated[bool, typer.Option("--raw-text", help="keep the transcripts as they are")] = False,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="FIELD=VALUE of the text, such as case=lower")] = None,
-    max_lost: Annotated[float, typer.Option("--max-lost", help="share of utterances that may be unusable")] = 0.1,
+    raw_text: RawText = False,
+    overrides: Overrides = None,
+    max_lost: MaxLost = 0.1,
 ) -> None:
     """Write the data directories, split by speaker."""
     if not source.is_dir():
@@ -82,7 +84,7 @@ def prepare(
     rows = _beside(source, left_out) if transcripts is None else _table(transcripts)
     spoken = keep_recorded([_spoken(row, where, source, pattern) for where, row in rows], left_out)
     if not raw_text:
-        spoken = _clean(spoken, left_out, load_config(TranscriptConfig, None, overrides=set_ or []))
+        spoken = _clean(spoken, left_out, load_config(TranscriptConfig, None, overrides=overrides or []))
     left_out.refuse_too_many(source, len(spoken), MEND)
     data = data_dir_of(spoken, source)
     sets = parted(data, part, test_every=test_every, dev_every=dev_every, seed=seed)

@@ -28,8 +28,8 @@ from kaldi_bridge.data_dir import SINGLE_VALUES, DataDir, key_kind
 from kaldi_bridge.extended_names import place_of
 from kaldi_bridge.fix import fix_data_dir
 from kaldi_bridge.held_out import held_out_speakers
-from recipes.lib.corpus import LeftOut, write_lexicon, write_sets
-from recipes.lib.spoken import DevEvery, LexiconOption, PartOption, SeedOption, TestEvery, parted
+from recipes.lib.corpus import LeftOut, Out, write_lexicon, write_sets
+from recipes.lib.spoken import DevEvery, LexiconOption, MaxLost, PartOption, SeedOption, TestEvery, parted
 
 MEND = "give --source a data directory (utt2spk, wav.scp, text), or a folder with train and test"
 LOST_MEND = "see what is missing; relative paths in wav.scp start at --root; --max-lost allows more"
@@ -40,14 +40,14 @@ app = app_for("recipes/kaldi/prepare.py", "An existing Kaldi data directory, val
 @app.command()
 def prepare(
     source: Annotated[Path, typer.Option("--source", help="a data directory, or a folder with train and test")],
-    out: Annotated[Path, typer.Option("--out", help="folder for the data directories")],
+    out: Out,
     lexicon: LexiconOption = None,
     root: Annotated[Path, typer.Option("--root", help="relative paths in the tables start here")] = Path(),
     part: PartOption = "",
     test_every: TestEvery = 5,
     dev_every: DevEvery = 7,
     seed: SeedOption = 0,
-    max_lost: Annotated[float, typer.Option("--max-lost", help="share of utterances that may be unusable")] = 0.1,
+    max_lost: MaxLost = 0.1,
 ) -> None:
     """Write validated copies with absolute paths."""
     left_out = LeftOut(max_share=max_lost)

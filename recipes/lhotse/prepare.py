@@ -22,11 +22,13 @@ from harness.cli import app_for, run
 from harness.config import load_config
 from kaldi_bridge.data_dir import DataDir
 from kaldi_bridge.lhotse_manifests import Supervision, read_manifests
-from recipes.lib.corpus import LeftOut, write_lexicon, write_sets
+from recipes.lib.corpus import LeftOut, Out, Overrides, write_lexicon, write_sets
 from recipes.lib.spoken import (
     DevEvery,
     LexiconOption,
+    MaxLost,
     PartOption,
+    RawText,
     SeedOption,
     Spoken,
     TestEvery,
@@ -43,19 +45,19 @@ app = app_for("recipes/lhotse/prepare.py", "lhotse's manifests as Kaldi data dir
 @app.command()
 def prepare(
     source: Annotated[Path, typer.Option("--source", help="folder of the manifests, or of folders train and test")],
-    out: Annotated[Path, typer.Option("--out", help="folder for the data directories")],
+    out: Out,
     lexicon: LexiconOption = None,
     part: PartOption = "",
     test_every: TestEvery = 5,
     dev_every: DevEvery = 7,
     seed: SeedOption = 0,
-    raw_text: Annotated[bool, typer.Option("--raw-text", help="keep the transcripts as they are")] = False,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="FIELD=VALUE of the text, such as case=lower")] = None,
-    max_lost: Annotated[float, typer.Option("--max-lost", help="share of utterances that may be unusable")] = 0.1,
+    raw_text: RawText = False,
+    overrides: Overrides = None,
+    max_lost: MaxLost = 0.1,
 ) -> None:
     """Write the data directories."""
     left_out = LeftOut(max_share=max_lost)
-    config = None if raw_text else load_config(TranscriptConfig, None, overrides=set_ or [])
+    config = None if raw_text else load_config(TranscriptConfig, None, overrides=overrides or [])
     parts = {name: source / name for name in ("train", "dev", "test") if (source / name).is_dir()}
     if {"train", "test"} <= parts.keys():
         sets = {name: _data_dir(folder, left_out, config) for name, folder in parts.items()}

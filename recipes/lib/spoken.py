@@ -27,6 +27,8 @@ PartOption = Annotated[str, typer.Option("--part", help="all into train, dev or 
 TestEvery = Annotated[int, typer.Option("--test-every", help="every n-th speaker is tested on")]
 DevEvery = Annotated[int, typer.Option("--dev-every", help="every n-th of the others is for tuning")]
 SeedOption = Annotated[int, typer.Option("--seed", help="another seed, other speakers")]
+RawText = Annotated[bool, typer.Option("--raw-text", help="keep the transcripts as they are")]
+MaxLost = Annotated[float, typer.Option("--max-lost", help="share of utterances that may be unusable")]
 LexiconOption = Annotated[Path | None, typer.Option("--lexicon", help="lines 'WORD phone phone ...'")]
 
 
