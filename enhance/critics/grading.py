@@ -2,8 +2,10 @@
 
 Papers: Fu et al. 2019 (MetricGAN, arXiv:1905.04874) and 2021 (MetricGAN+, arXiv:2104.03538): convolutions over
 (speech under test, clean), a mean over all places, three linear layers, spectral norm throughout so that the grade
-moves gently.  Differs: magnitudes are log(1 + m) at the clean speech's unit level, edges are padded (any length goes),
-and an optional self-attention over frames (SAGAN, arXiv:1805.08318) before the mean relates moments to one another.
+moves gently.  Sizes (four times 15 channels of 5 x 5, then 50, 10, 1 units, slope 0.3) as MetricGAN+'s authors have
+them in SpeechBrain (lobes/models/MetricGAN.py).  Differs: magnitudes are log(1 + m) at the clean speech's unit level
+instead of batch norm on the input, edges are padded (any length goes), and an optional self-attention over frames
+(SAGAN, arXiv:1805.08318) before the mean relates moments to one another.
 """
 
 from __future__ import annotations
