@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from am.score import read_setting
-from harness.errors import DecodeError, SchoolyardError
+from harness.errors import DecodeError
+from harness.script import run_script
 
 COUNTS = re.compile(r"%WER \S+ \[ (\d+) / (\d+), (\d+) ins, (\d+) del, (\d+) sub \]")
 
@@ -49,8 +49,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except SchoolyardError as error:
-        sys.stderr.write(f"ERROR {error}\n")
-        sys.exit(1)
+    run_script(main)

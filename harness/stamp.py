@@ -14,14 +14,14 @@ import json
 import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.atomic import write_whole
-from harness.errors import SchoolyardError, StageError
+from harness.errors import StageError
+from harness.script import run_script
 
 SMALL = 1 << 20  # bytes; larger files, and audio, count by size and time of change
 FRESH, STALE = 0, 3  # exit codes of check; 1 is an error
@@ -232,8 +232,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except SchoolyardError as error:
-        sys.stderr.write(f"ERROR {error}\n")
-        sys.exit(1)
+    run_script(main)

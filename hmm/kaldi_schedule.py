@@ -7,14 +7,14 @@ Gaussians.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from harness.config import load_config
-from harness.errors import ConfigError, SchoolyardError
+from harness.errors import ConfigError
+from harness.script import run_script
 from hmm.align import AlignConfig
 from hmm.ladder_config import RUNGS, DeltasConfig, LadderConfig, LdaMlltConfig, MonoConfig, SatConfig
 
@@ -73,8 +73,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except SchoolyardError as error:
-        sys.stderr.write(f"ERROR {error}\n")
-        sys.exit(1)
+    run_script(main)

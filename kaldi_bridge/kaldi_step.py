@@ -15,7 +15,6 @@ import resource
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -23,8 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from harness.atomic import disk_error, write_whole
-from harness.errors import ProgramError, SchoolyardError
+from harness.atomic import write_whole
+from harness.errors import ProgramError
+from harness.script import run_script
 from kaldi_bridge.programs import LOG_LINES, informative
 
 BROKEN_PIPE = {13, 13 << 8, 141 << 8}  # wait statuses of a writer whose reader had enough: no error
@@ -229,11 +229,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except SchoolyardError as error:
-        sys.stderr.write(f"ERROR {error}\n")
-        sys.exit(1)
-    except OSError as error:
-        sys.stderr.write(f"ERROR {disk_error(error.filename or 'a log', error)}\n")
-        sys.exit(1)
+    run_script(main)
