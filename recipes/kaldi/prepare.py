@@ -1,8 +1,9 @@
 """An existing Kaldi data directory as a corpus: a validated copy in order, split by speaker where it is not yet.
 
-Who: whoever speaks in it; spk2age and spk2gender are kept and balance the split.  --source is one data directory, which
-is split (every 5th speaker test, every 7th of the others dev; --part puts all into one set), or a folder with train and
-test (and dev), which stay as they are; a missing dev is taken from the speakers of train.
+Who: whoever speaks in it; spk2age and spk2gender are kept.
+Split: one data directory at --source is split by speaker (every 5th test, every 7th of the others dev, ages balanced
+where known; --part puts all into one set); of a folder with train and test (and dev) these stay as they are, and a
+missing dev is taken from the speakers of train.  Text: as it is.
 Dropped, with counts: what fix_data_dir.sh drops (utterances, speakers and recordings that some table lacks, repeated
 keys, Windows line ends), and utterances whose recording is not there; more than --max-lost of them is an error.
 The copy names recordings, features and CMVN by absolute paths; commands in wav.scp stay as they are.  The source is not

@@ -2,7 +2,8 @@
 
 Who: 22 voices of espeak-ng made childlike, aged 6 to 15, girls and boys by turns, 28 utterances each, 16 kHz, mono.
 Split: by speaker, ages balanced: test is every fourth child in order of age and then of a hash of the name, dev every
-sixth of the others.  Lexicon: our own, in the phones of the CMU dictionary without stress.
+sixth of the others.  Left out: nothing.  Lexicon: our own, in the phones of the CMU dictionary without stress.
+Licence: the sounds are made here and bear none (espeak-ng itself is GPL 3).
 
 usage: python recipes/toy/prepare.py --out DATA [--set children=4]
 writes DATA/{train,dev,test}, DATA/audio, DATA/local/lexicon.txt and DATA/noise/{train,test}; the same settings give the

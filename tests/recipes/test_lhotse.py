@@ -16,6 +16,7 @@ import soundfile
 from harness.errors import DataDirError
 from kaldi_bridge.data_dir import DataDir
 from kaldi_bridge.lhotse_manifests import read_manifests, write_manifests
+from tests.recipes.preparing import all_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,6 +49,8 @@ def test_out_and_back_is_the_same_directory(data: DataDir, tmp_path: Path) -> No
     result = prepare(tmp_path / "manifests", tmp_path / "out", "--part", "test")
     assert result.returncode == 0, result.stderr
     assert DataDir.read(tmp_path / "out/test").tables == data.tables
+    prepare(tmp_path / "manifests", tmp_path / "twice", "--part", "test")
+    assert all_bytes(tmp_path / "twice") == all_bytes(tmp_path / "out")
     write_manifests(data, tmp_path / "again")
     for name in ("recordings.jsonl.gz", "supervisions.jsonl.gz"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "manifests" / name).read_bytes()
