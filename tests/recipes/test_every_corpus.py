@@ -17,7 +17,7 @@ ASKED_FOR = {
     "speechocean762", "valentini", "myst", "cmu_kids", "cslu_kids", "pfstar", "librispeech", "musan", "demand",
     "rirs_noises", "esc50", "kaldi", "folder", "lhotse", "toy",
 }  # fmt: skip
-LICENCE = r"CC BY|Licence:|LDC\d\dS\d\d|by agreement"
+LICENCE = r"CC BY|Licence:|LDC\d+S\d+|by agreement"
 SPLIT, LEFT_OUT, USAGE = (
     r"^Split|\bSplit:",
     r"\bLeft out\b|\bDropped\b",
