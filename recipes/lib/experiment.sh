@@ -25,11 +25,13 @@ choose_tests() { # NAMES: these alone, and of dev what they are tuned on
   done
 }
 
+g2p=no   # whether words that the lexicon lacks get guessed pronunciations (--g2p)
 rungs='' # those below tri3b that are decoded and scored too (--rungs)
 
 recipe_flag() {
   case $1 in
     --rungs) rungs="mono tri1 tri2b" ;;
+    --g2p) g2p=yes ;;
     --kaldi)
       # shellcheck disable=SC2034 # read by stages.sh
       stages_variant=_kaldi
@@ -111,8 +113,17 @@ combine_copies() { # SET TRAINING: $data/SET_for_TRAINING, the clean set and its
   python -m kaldi_bridge combine --force "$data/$1_for_$2" "${parts[@]}"
 }
 
+guess_pronunciations() { # for words of train and dev that the lexicon lacks; the guesses alone: dict/oov_pronunciations.txt
+  sort "$data/train/text" "$data/dev/text" >"$data/local/known.text"
+  rm -rf "$data/local/dict_with_guesses"
+  python -m hmm g2p "$data/dict" "$data/local/dict_with_guesses" --text "$data/local/known.text"
+  rm -rf "$data/dict"
+  mv "$data/local/dict_with_guesses" "$data/dict"
+}
+
 prepare_lms() { # OPEN_ARPA CLOSED_ARPA ('' makes the open one of train + dev text, and leaves the closed one out)
   [ ! -f "$data/local/lexicon.txt" ] || python -m hmm prepare-dict "$data/local/lexicon.txt" "$data/dict" --force
+  [ "$g2p" = no ] || guess_pronunciations
   make_lang
   python -m hmm train-lm "$data/train/text" "$data/local/dev.arpa.gz" --lang "$data/lang"
   format_lm "$data/local/dev.arpa.gz" "$data/lang_dev"

@@ -9,6 +9,7 @@
 #   --tests NAMES                        of 'clean noisy enhanced mixed clean_enhanced' (default all), clean among them
 #   --kaldi                              stages 5 to 9 by the programs of a real Kaldi (KALDI_ROOT; docs/kaldi.md)
 #   --rungs                              decode and score mono, tri1 and tri2b too, on clean speech
+#   --g2p                                guess pronunciations of the words that the lexicon lacks (pip install phonetisaurus==0.3.0)
 
 stages_libraries+=("${BASH_SOURCE[0]}")
 noise_train='' noise_test='' enhancer=builtin open_lm='' closed_lm='' am_size=small baselines='lstm gru mlp'
@@ -17,7 +18,7 @@ ladder_cfg='' ladder_multi_cfg=$SCHOOLYARD_ROOT/cfg/hmm/ladder_multicondition.ya
 report_title=$recipe
 experiment_more="[--noise-train DIR] [--noise-test DIR] [--enhancer builtin|train|PATH] [--open-lm ARPA] [--closed-lm ARPA] \
 [--am-size small|paper] [--baselines 'lstm gru mlp'] [--trainings 'clean multi multi_enhanced'] [--tests 'clean noisy enhanced mixed clean_enhanced'] \
-[--kaldi] [--rungs]"
+[--kaldi] [--rungs] [--g2p]"
 
 experiment_option() { # NAME VALUE, as recipe_option
   case $1 in
@@ -126,6 +127,7 @@ experiment_stages() {
   fi
 
   stages_options="$enhancer $open_lm $closed_lm"
+  [ "$g2p" = no ] || stages_options+=" --g2p" # others' stamps stay
   if stage 6 "language models and the GMM ladder, mono to tri3b, of each training" --in "$data/local/lexicon.txt" "${lms_in[@]}" \
     --in "$data/train/feats.scp" --in "$data/train_enhanced/feats.scp" --in "$data/test_mixed/feats.scp" "${ladder_in[@]}" "${gmm_out[@]}"; then
     prepare_lms "$open_lm" "$closed_lm"
