@@ -264,22 +264,31 @@ def test_a_program_that_this_kaldi_lacks_is_named(tmp_path: Path, kaldi_root: Pa
 
 
 @pytest.mark.kaldi
-def test_jobs_go_to_the_cluster_that_cmd_sh_names(tmp_path: Path, kaldi_root: Path) -> None:
-    """A qsub of ours runs what queue.pl hands in."""
+@pytest.mark.parametrize(
+    ("command", "program", "answer", "number", "memory"),
+    [
+        ("queue.pl --mem 4G", "qsub", 'Your job-array 7.1-1:1 (x) has been submitted', "SGE_TASK_ID", "mem_free=4G"),
+        ("slurm.pl --mem 4G", "sbatch", "Submitted batch job 7", "SLURM_ARRAY_TASK_ID", "--mem-per-cpu 4G"),
+    ],
+)  # fmt: skip
+def test_jobs_go_to_the_cluster_that_cmd_sh_names(
+    command: str, program: str, answer: str, number: str, memory: str, tmp_path: Path, kaldi_root: Path
+) -> None:
+    """A qsub or sbatch of ours runs what queue.pl or slurm.pl hands in."""
     (tmp_path / "bin").mkdir()
-    qsub = tmp_path / "bin/qsub"
-    qsub.write_text(
+    submit = tmp_path / "bin" / program
+    submit.write_text(
         "#!/usr/bin/env bash\n"
-        f'echo "$@" >>"{tmp_path}/qsub.calls"\n'
-        'echo "Your job-array 7.1-1:1 (x) has been submitted"\n'
-        'SGE_TASK_ID=1 bash "${@: -1}" >/dev/null 2>&1\n'
+        f'echo "$@" >>"{tmp_path}/calls"\n'
+        f'echo "{answer}"\n'
+        f'{number}=1 bash "${{@: -1}}" >/dev/null 2>&1\n'
     )
-    qsub.chmod(0o755)
+    submit.chmod(0o755)
     path = f"{tmp_path}/bin:{os.environ['PATH']}"
-    mini = make_mini(tmp_path, kaldi_root, KALDI_CMD="queue.pl --mem 4G", PATH=path)
+    mini = make_mini(tmp_path, kaldi_root, KALDI_CMD=command, PATH=path)
     result = mini.run()
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "mem_free=4G" in (tmp_path / "qsub.calls").read_text()
+    assert memory in (tmp_path / "calls").read_text()
     assert len((mini.train / "feats.scp").read_text().splitlines()) == 6
 
 
