@@ -46,6 +46,13 @@ class DecodeGmmConfig:
     adapt: bool = True  # False: speaker-independent, with final.alimdl where the model is speaker-adaptive
     max_failed: float = 0.05  # share of utterances without lattice above which decoding fails
 
+    def __post_init__(self) -> None:
+        if self.first_beam <= 0 or self.refine_beam <= 0:
+            raise ValueError(f"beams must be positive, got first {self.first_beam}, refine {self.refine_beam}")
+        if self.first_max_active < max(2, self.decode.min_active):
+            problem = f"got {self.first_max_active} and {self.decode.min_active}"
+            raise ValueError(f"need first_max_active >= 2 and >= decode.min_active, {problem}")
+
 
 @dataclass
 class SpeakerResult:

@@ -204,7 +204,7 @@ def _triphone_trainer(
     stats = _tree_stats(trainer, config.tree)
     questions = phone_questions(stats, lang.sets, lang.extra_questions, seed=config.seed)
     roots = read_roots(lang.path / "phones/roots.int")
-    built = build_tree(stats, roots, questions, topology, replace(config.tree, leaves=config.leaves))
+    built = build_tree(stats, roots, questions, topology, config.tree, leaves=config.leaves)
     tm = TransitionModel.from_tree(built.tree, topology)
     trainer.alignments = convert_alignments(previous.tm, tm, built.tree, trainer.alignments)
     trainer.tm, trainer.tree, trainer.am = tm, built.tree, _leaf_model(built)

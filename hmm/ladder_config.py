@@ -26,17 +26,22 @@ class MonoConfig:
     split: SplitConfig = field(default_factory=SplitConfig)
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if not 0 < self.first_beam <= self.align.retry_beam:
+            problem = f"got {self.first_beam} and {self.align.retry_beam}"
+            raise ValueError(f"need 0 < first_beam <= align.retry_beam, {problem}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DeltasConfig:
     """Triphones on deltas (train_deltas.sh); the base of the rungs above."""
 
-    leaves: int = 1000  # at most
+    leaves: int = 1000  # at most, before merging
     gaussians: int = 6000
     iterations: int = 35
     last_growth: int = 25
     realign: tuple[int, ...] = (10, 20, 30)
-    tree: TreeConfig = field(default_factory=TreeConfig)  # its `leaves` is replaced by the one above
+    tree: TreeConfig = field(default_factory=TreeConfig)
     align: AlignConfig = field(default_factory=AlignConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     seed: int = 0

@@ -24,13 +24,17 @@ PDF_CLASS = -1
 
 @dataclass(frozen=True, kw_only=True)
 class TreeConfig:
-    """Size and stopping rules of build-tree."""
+    """Context and stopping rules of build-tree."""
 
-    leaves: int = 2000  # at most, before merging
     threshold: float = 300.0  # least gain in log likelihood of a split
     merge_threshold: float = -1.0  # log likelihood that a merge may cost; negative: the least gain; 0: no merging
     context_width: int = 3
     central_position: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.central_position < self.context_width:
+            problem = f"got {self.central_position} and {self.context_width}"
+            raise ValueError(f"need 0 <= central_position < context_width, {problem}")
 
 
 @dataclass(frozen=True)
@@ -135,18 +139,19 @@ def _groups(events: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def build_tree(
-    stats: TreeStats, roots: list[Root], questions: list[list[int]], topology: HmmTopology, config: TreeConfig
-) -> BuiltTree:
+    stats: TreeStats, roots: list[Root], questions: list[list[int]], topology: HmmTopology, config: TreeConfig, *,
+    leaves: int,
+) -> BuiltTree:  # fmt: skip
     """Grow a tree over the events and number its leaves.
 
-    Raises ModelError if a phone of the topology belongs to no root.
+    leaves: at most, before merging.  Raises ModelError if a phone of the topology belongs to no root.
     """
     covered = {phone for root in roots for phone in root.phones}
     if missing := sorted(set(topology.phones) - covered):
         raise ModelError("roots", f"phones without a root: {missing[:5]}", mend="prepare the lang directory again")
     grower = _Grower(stats, questions, topology, config)
     tops = [(root, grower.plant(root, number)) for number, root in enumerate(roots)]
-    least_gain = grower.grow()
+    least_gain = grower.grow(leaves)
     limit = least_gain if config.merge_threshold < 0 else config.merge_threshold
     pdf_of, pdf_sums = grower.number_leaves(limit)
     top = _stub([(root.phones, _emit(grower, node, pdf_of)) for root, node in tops], config.central_position)
@@ -190,10 +195,10 @@ class _Grower:
         in_class = self.stats.events[rows, -1]
         return [self._add(rows[in_class == k], number, root.split) for k in range(classes.pop())]
 
-    def grow(self) -> float:
-        """Split until no gain is left or the leaves are enough; returns the least gain of a split made."""
+    def grow(self, leaves: int) -> float:
+        """Split until no gain is left or there are so many leaves; returns the least gain of a split made."""
         least = np.inf
-        while self.queue and self.leaves < self.config.leaves:
+        while self.queue and self.leaves < leaves:
             negative_gain, index, (column, values) = heapq.heappop(self.queue)
             node = self.nodes[index]
             yes = np.isin(self.stats.events[node.rows, column], sorted(values))

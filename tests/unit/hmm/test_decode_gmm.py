@@ -77,3 +77,10 @@ def test_utterances_that_cannot_be_decoded_are_counted_and_stop_the_run(golden_d
     with pytest.raises(DecodeError, match=rf"1 of 15 utterances have no lattice \(first: {bad}"):
         decode_gmm(exp, exp / "graph", golden_data("test"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_options_that_the_first_pass_cannot_have_are_refused_at_once():
+    with pytest.raises(ValueError, match=r"need first_max_active >= 2 and >= decode\.min_active, got 100 and 200"):
+        DecodeGmmConfig(first_max_active=100)
+    with pytest.raises(ValueError, match=r"beams must be positive, got first 10\.0, refine 0\.0"):
+        DecodeGmmConfig(refine_beam=0.0)

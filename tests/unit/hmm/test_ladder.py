@@ -217,3 +217,8 @@ def test_missing_inputs_are_named(golden_dir, golden_data, tmp_path):
         align(bare, lang, golden_dir / "exp/mono", tmp_path / "ali")
     with pytest.raises(ConfigError, match="no rung 'tri4'"):
         train_ladder(data, lang, tmp_path, until="tri4")
+
+
+def test_a_first_beam_wider_than_the_retry_beam_is_refused_before_the_training():
+    with pytest.raises(ValueError, match=r"need 0 < first_beam <= align\.retry_beam, got 6\.0 and 4\.0"):
+        MonoConfig(align=AlignConfig(beam=3.0, retry_beam=4.0))

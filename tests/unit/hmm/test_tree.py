@@ -64,8 +64,8 @@ def test_with_kaldis_questions_the_tree_is_kaldis(golden_dir, golden_data, golde
     gain = float(re.search(r"like-impr = ([0-9.]+) per frame over", said).group(1))
     questions = _distinct(_lines(golden_dir / "exp/tri1/questions.int"))
     topology = read_topology(lang / "topo")
-    config = TreeConfig(leaves=60, merge_threshold=1500.0)
-    built = build_tree(golden_stats, read_roots(lang / "phones/roots.int"), questions, topology, config)
+    config = TreeConfig(merge_threshold=1500.0)
+    built = build_tree(golden_stats, read_roots(lang / "phones/roots.int"), questions, topology, config, leaves=60)
     theirs = read_tree(tmp_path / "tree")
     assert built.gain_per_frame == pytest.approx(gain, rel=1e-5)
     assert built.tree.num_pdfs == theirs.num_pdfs < 58
@@ -101,7 +101,7 @@ def test_own_questions_gain_about_as_much_as_kaldis(golden_dir, golden_stats):
     assert all(group in own for group in sets)  # every phone set is asked for
     gains = [
         build_tree(golden_stats, read_roots(lang / "phones/roots.int"), questions, read_topology(lang / "topo"),
-                   TreeConfig(leaves=60)).gain_per_frame
+                   TreeConfig(), leaves=60).gain_per_frame
         for questions in (own, _distinct(_lines(golden_dir / "exp/tri1/questions.int")))
     ]  # fmt: skip
     assert gains[0] > 0.97 * gains[1]
@@ -118,7 +118,7 @@ def _two_phones() -> tuple[TreeStats, HmmTopology]:
 def test_the_gain_of_a_split_is_the_rise_in_likelihood_by_hand():
     stats, topology = _two_phones()
     roots = [Root((1,), True, True), Root((2, 3), True, True)]
-    built = build_tree(stats, roots, [[2], [3]], topology, TreeConfig(leaves=10))
+    built = build_tree(stats, roots, [[2], [3]], topology, TreeConfig(), leaves=10)
     # one Gaussian of variance 26 becomes two of variance 1: 2000 * 0.5 * ln 26
     assert built.gain_per_frame == pytest.approx(0.5 * np.log(26.0))
     assert built.tree.pdf([2, 1, 0], 0) != built.tree.pdf([3, 1, 0], 0)
@@ -128,15 +128,15 @@ def test_the_gain_of_a_split_is_the_rise_in_likelihood_by_hand():
 def test_a_root_that_may_not_be_split_stays_one_leaf():
     stats, topology = _two_phones()
     roots = [Root((1,), True, False), Root((2, 3), True, True)]
-    built = build_tree(stats, roots, [[2], [3]], topology, TreeConfig(leaves=10))
+    built = build_tree(stats, roots, [[2], [3]], topology, TreeConfig(), leaves=10)
     assert built.tree.pdf([2, 1, 0], 0) == built.tree.pdf([3, 1, 0], 0)
 
 
 def test_leaves_that_sound_alike_are_merged_again():
     stats, topology = _two_phones()
     roots = [Root((1,), True, True), Root((2, 3), True, True)]
-    kept = build_tree(stats, roots, [[2]], topology, TreeConfig(leaves=10, merge_threshold=0.0))
-    merged = build_tree(stats, roots, [[2]], topology, TreeConfig(leaves=10, merge_threshold=1.0e5))
+    kept = build_tree(stats, roots, [[2]], topology, TreeConfig(merge_threshold=0.0), leaves=10)
+    merged = build_tree(stats, roots, [[2]], topology, TreeConfig(merge_threshold=1.0e5), leaves=10)
     assert kept.tree.num_pdfs == 3
     assert merged.tree.num_pdfs == 2
     np.testing.assert_allclose(merged.pdf_sums.sum(axis=0), stats.sums.sum(axis=0))
@@ -146,7 +146,7 @@ def test_leaves_that_sound_alike_are_merged_again():
 def test_unshared_roots_give_every_state_its_own_leaf(golden_dir, golden_stats):
     topology = read_topology(golden_dir / "data/lang/topo")
     roots = [Root((phone,), False, False) for phone in topology.phones]
-    built = build_tree(golden_stats, roots, [], topology, TreeConfig(leaves=10_000, merge_threshold=0.0))
+    built = build_tree(golden_stats, roots, [], topology, TreeConfig(merge_threshold=0.0), leaves=10_000)
     assert built.tree.num_pdfs == sum(topology.num_pdf_classes(phone) for phone in topology.phones)
     tm = TransitionModel.from_tree(built.tree, topology)
     assert tm.num_pdfs == built.tree.num_pdfs
@@ -172,7 +172,12 @@ def test_the_monophone_tree_is_kaldis(golden_dir):
 def test_a_phone_without_root_and_a_bad_roots_line_are_named(tmp_path):
     stats, topology = _two_phones()
     with pytest.raises(ModelError, match=r"phones without a root: \[2, 3\]"):
-        build_tree(stats, [Root((1,), True, True)], [], topology, TreeConfig())
+        build_tree(stats, [Root((1,), True, True)], [], topology, TreeConfig(), leaves=10)
     (tmp_path / "roots.int").write_text("shared split 1\nshared sometimes 2\n")
     with pytest.raises(ModelError, match=r"roots.int:2: expected"):
         read_roots(tmp_path / "roots.int")
+
+
+def test_a_central_position_outside_of_the_context_is_refused():
+    with pytest.raises(ValueError, match="need 0 <= central_position < context_width, got 3 and 3"):
+        TreeConfig(central_position=3)
