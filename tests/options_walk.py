@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import pkgutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -111,3 +114,14 @@ def differs(one: Any, other: Any, tolerance: float = 2e-6) -> bool:
         pairs = zip(one, other, strict=False)
         return len(one) != len(other) or any(differs(mine, yours, tolerance) for mine, yours in pairs)
     return bool(one != other)
+
+
+def dataclasses_of(package: ModuleType, without: tuple[str, ...] = ()) -> set[type]:
+    """Those that its modules define.  without: ends of names of modules that cannot be imported everywhere."""
+    found = set()
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if not module.name.endswith(("__main__", *without)):
+            for value in vars(importlib.import_module(module.name)).values():
+                if isinstance(value, type) and dataclasses.is_dataclass(value) and value.__module__ == module.name:
+                    found.add(value)
+    return found

@@ -1,8 +1,6 @@
 """Every option changes something that can be seen; a new option without its line in a table fails here."""
 
 import dataclasses
-import importlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -24,7 +22,7 @@ from am.pytorch_kaldi.importing import ImportSources
 from am.report import ReportConfig
 from am.score import ScoreConfig
 from tests.command_words import named_in
-from tests.options_walk import both_sides, change_of, differs, options
+from tests.options_walk import both_sides, change_of, dataclasses_of, differs, options
 from tests.unit.am import options_of_am as of_am
 
 HERE = Path(__file__).parent
@@ -125,7 +123,7 @@ def test_as_many_speakers_are_held_out_as_asked():
 def test_every_config_is_looked_at_or_proven_elsewhere():
     looked_at = {each.owner for kind, name in ROOTS for each in options(KINDS[kind].bases[name])}
     above = {owner for each in looked_at | {AcousticConfig, HybridConfig} for owner in each.__mro__}
-    configs = {one for one in dataclasses_of_am() if one.__name__.endswith(("Config", "Sources"))}
+    configs = {one for one in dataclasses_of(am, without=("_triton",)) if one.__name__.endswith(("Config", "Sources"))}
     assert configs - above == PROVEN.keys() - {Source}
 
 
@@ -136,13 +134,3 @@ def test_every_option_that_is_proven_elsewhere_is_named_in_its_proof(config):
         file, _, test = proof.partition("::")
         assert name in named_in(HERE / file, test), f"{proof} does not name {config.__name__}.{name}"
     assert sorted(name for _, name in claimed) == sorted(field.name for field in dataclasses.fields(config))
-
-
-def dataclasses_of_am() -> set[type]:
-    found = set()
-    for module in pkgutil.walk_packages(am.__path__, "am."):
-        if not module.name.endswith(("__main__", "_triton")):
-            for value in vars(importlib.import_module(module.name)).values():
-                if isinstance(value, type) and dataclasses.is_dataclass(value) and value.__module__ == module.name:
-                    found.add(value)
-    return found

@@ -1,13 +1,10 @@
 """Every option changes something that can be seen; a new option without its line in a table fails here."""
 
 import dataclasses
-import importlib
-import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,7 +17,7 @@ from enhance.objectives import OBJECTIVES
 from enhance.settings import _Settings, build_generator, build_objective, load_settings
 from enhance.train import RunOptions, Trainer
 from tests.command_words import named_in
-from tests.options_walk import Change, Option, both_sides, change_of, differs, options
+from tests.options_walk import Change, Option, both_sides, change_of, dataclasses_of, differs, options
 from tests.unit.enhance import options_of_models as of_models
 from tests.unit.enhance import options_of_objectives as of_objectives
 from tests.unit.enhance import options_of_pairs as of_pairs
@@ -139,17 +136,6 @@ def configs_in(config: Any) -> Iterator[Any]:
     for value in vars(config).values():
         if dataclasses.is_dataclass(value):
             yield from configs_in(value)
-
-
-def dataclasses_of(package: ModuleType) -> set[type]:
-    """Those that its modules define."""
-    found = set()
-    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        if not module.name.endswith("__main__"):
-            for value in vars(importlib.import_module(module.name)).values():
-                if isinstance(value, type) and dataclasses.is_dataclass(value) and value.__module__ == module.name:
-                    found.add(value)
-    return found
 
 
 def stated(kind: str, name: str, option: Option) -> Change:
