@@ -31,7 +31,7 @@ def kaldi_compare(
         stream.write(table(found, title=title, command=command, about=about))
     for pair in found.pairs:
         if not pair.agrees:
-            one, low, high = pair.embedded, pair.embedded_interval.low, pair.embedded_interval.high
+            one, low, high = pair.embedded, pair.deciding.low, pair.deciding.high
             typer.echo(
                 f"{one.training}/{one.model} on {one.test} ({one.lm}): Kaldi's {pair.kaldi.errors.percent:.2f} % is "
                 f"outside {low:.1f} to {high:.1f} %, the interval of the embedded {one.errors.percent:.2f} %"

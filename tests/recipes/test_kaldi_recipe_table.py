@@ -28,11 +28,12 @@ def stamp(work: Path, number: int, cpu: float | None, *, resumed: bool = False) 
     file.write_text(json.dumps({"seen": {}, "title": "a stage", "cpu_seconds": cpu, "resumed": resumed}))
 
 
-def two_runs(tmp_path: Path, kaldi_errors: int) -> tuple[Path, Path]:
+def two_runs(tmp_path: Path, kaldi_errors: int, *, last_seven: int | None = None) -> tuple[Path, Path]:
     """mono with 1 or 3 errors of 10 words, by turns, in the embedded run; as many as given in Kaldi's."""
     embedded, kaldi = tmp_path / "embedded", tmp_path / "kaldi"
     put(embedded, "clean", lambda utterance: 1 if int(utterance[1]) % 2 else 3, model="mono")
-    put(kaldi, "clean", lambda _: kaldi_errors, model="mono")
+    many = kaldi_errors if last_seven is None else last_seven
+    put(kaldi, "clean", lambda utterance: kaldi_errors if utterance[1] == "0" else many, model="mono")
     return embedded, kaldi
 
 
@@ -70,6 +71,26 @@ def test_the_table_has_the_rungs_in_order_and_the_cpu_time_of_every_stage(tmp_pa
     assert "| 6 | a stage | ≥ 25.6 | ≥ 43.3 |" in text
     assert "| exp/clean/mono | 6.5 |" in text, "the last run of a step counts"
     assert "left out: clean/tri3b/noisy/open" in text
+
+
+def test_of_many_rates_one_may_lie_a_little_outside_by_chance(tmp_path: Path) -> None:
+    """Bonferroni: of 10, each interval is of 99.5 %, 2.81 instead of 1.96 standard errors: up to 20 + 2.81 * 3.5."""
+    embedded, kaldi = two_runs(tmp_path, 2, last_seven=3)  # 28.75 %
+    alone = compare_runs(embedded, kaldi)
+    assert not alone.agree
+    assert "**no** |" in table(alone, title="Both", command="a command")
+    for number in range(9):
+        for work in (embedded, kaldi):
+            put(work, "clean", {"a": 1, "b": 2}, model=f"model{number}")
+    found = compare_runs(embedded, kaldi)
+    pair = next(pair for pair in found.pairs if pair.embedded.model == "mono")
+    assert not pair.agrees_alone
+    assert (pair.deciding.low, pair.deciding.high) == pytest.approx((10.1, 29.9), abs=2.0)
+    assert found.agree
+    text = table(found, title="Both", command="a command")
+    assert "**All 10 word error rates agree**" in text
+    assert "| as one of 10 |" in text
+    assert "(99.5 %) with which all 10 hold together" in text
 
 
 @pytest.mark.parametrize(("errors", "code"), [(2, 0), (5, 1)])
