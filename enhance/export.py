@@ -3,7 +3,8 @@
 The graphs take noisy [batch, samples] and give as much clean speech, at any length from SHORTEST on where the network
 permits, else at one length that is asked for.  What stands in the way of a graph is put otherwise: the recursive
 de-emphasis as a convolution (its answer has faded after FADED samples), the fixed latent noise as a constant, the
-compact model's Fourier transforms as products with cosines and sines.
+Fourier transforms as products with cosines and sines.  A generator that works in windows goes into the graph without:
+any length up to its window.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from enhance.layers.emphasis import pre_emphasis
-from enhance.layers.spectrum import Spectrum
+from enhance.layers.short_time import ShortTime
 from enhance.models import Generator
 from enhance.models.compact import SILENCE, Compact
 from enhance.models.context_stream import ContextGenerator
@@ -52,18 +54,19 @@ def export_model(
     if form not in FORMS:
         raise ConfigError(f"--to {form}", "is no form that is known", mend=f"choose from: {', '.join(FORMS)}")
     name, model = load_generator(checkpoint)
-    if samples is None and _has_recurrence(model) and (form == "torch-export" or not isinstance(model, Compact)):
+    if samples is None and _has_recurrence(model) and form == "torch-export":
         problem = f"{name} has recurrent layers, which torch unrolls over time in a graph of any length"
         raise ModelError(checkpoint, problem, mend="give one length with --samples")
-    lengths = LENGTHS if samples is None else (samples,)
-    graph = _graph_of(model).eval()
+    longest = model.window if isinstance(model, WindowGenerator) and not model.causal else LONGEST
+    lengths = tuple(count for count in LENGTHS if count <= longest) if samples is None else (samples,)
+    graph = _graph_of(load_generator(checkpoint)[1]).eval()  # takes its model apart
     write = _write_onnx if form == "onnx" else _write_torch_export
     with tempfile.TemporaryDirectory() as folder:
         aside = Path(folder) / "graph"
         try:
             with torch.no_grad(), _quiet():
                 graph(torch.zeros(1, lengths[-1]))  # constants are drawn before the graph is traced
-                run = write(graph, lengths[-1], samples is None, aside)
+                run = write(graph, lengths[-1], longest if samples is None else None, aside)
         except ImportError as error:
             mend = "pip install onnx onnxruntime"
             raise ModelError(checkpoint, f"cannot be written ({error})", mend=mend) from error
@@ -76,7 +79,9 @@ def export_model(
         with write_whole(out, "wb") as stream:
             stream.write(aside.read_bytes())
     shown = ", ".join(map(str, lengths))
-    return f"wrote {out}: {name}, within {worst:.1e} of the checkpoint at {shown} samples"
+    windowed = samples is None and longest < LONGEST
+    limit = f"; for {longest} samples at most, the generator's window" if windowed else ""
+    return f"wrote {out}: {name}, within {worst:.1e} of the checkpoint at {shown} samples{limit}"
 
 
 def _safetensors(checkpoint: str | os.PathLike[str], out: str | os.PathLike[str]) -> str:
@@ -94,7 +99,13 @@ def _compared(model: Generator, run: Run, lengths: tuple[int, ...], where: str |
     worst = 0.0
     for count in lengths:
         noisy = 0.1 * torch.randn(1, count, generator=torch.Generator().manual_seed(count))
-        expected, got = model(noisy), run(noisy)
+        expected = model(noisy)
+        try:
+            got = run(noisy)
+        except Exception as error:  # what runs the graph fails in any way too
+            first = str(error).splitlines()[0][:200]
+            mend = "give one length with --samples"
+            raise ModelError(where, f"the graph fails at {count} samples ({first})", mend=mend) from error
         if got.shape != expected.shape:
             problem = f"the graph gives {list(got.shape)} for {list(noisy.shape)}"
             raise ModelError(where, problem, mend="give one length with --samples")
@@ -104,27 +115,28 @@ def _compared(model: Generator, run: Run, lengths: tuple[int, ...], where: str |
     return worst
 
 
-def _write_torch_export(graph: nn.Module, count: int, any_length: bool, out: Path) -> Run:
+def _write_torch_export(graph: nn.Module, count: int, longest: int | None, out: Path) -> Run:
+    """longest: of any length, or None for `count` alone."""
     from torch.export import load, save
 
-    save(_exported(graph, count, any_length), out.with_suffix(".pt2"))
+    save(_exported(graph, count, longest), out.with_suffix(".pt2"))
     out.with_suffix(".pt2").rename(out)
     with open(out, "rb") as stream:
         module = load(stream).module()
     return lambda noisy: module(noisy)
 
 
-def _exported(graph: nn.Module, count: int, any_length: bool) -> Any:
+def _exported(graph: nn.Module, count: int, longest: int | None) -> Any:
     from torch.export import Dim, export
 
-    longest = graph.window if isinstance(graph, WindowGenerator) else LONGEST  # beyond it the windows are a loop
-    shapes = {"noisy": {1: Dim("samples", min=SHORTEST, max=longest)}} if any_length else None
+    shapes = None if longest is None else {"noisy": {1: Dim("samples", min=SHORTEST, max=longest)}}
     return export(
         graph, (torch.zeros(1, count),), dynamic_shapes=shapes, prefer_deferred_runtime_asserts_over_guards=True
     )
 
 
-def _write_onnx(graph: nn.Module, count: int, any_length: bool, out: Path) -> Run:
+def _write_onnx(graph: nn.Module, count: int, longest: int | None, out: Path) -> Run:
+    """longest: of any length, or None for `count` alone."""
     import onnxruntime
 
     axes = {0: "batch", 1: "samples"}
@@ -132,7 +144,7 @@ def _write_onnx(graph: nn.Module, count: int, any_length: bool, out: Path) -> Ru
     # about the lengths inside a net of eight strides.
     torch.onnx.export(
         graph, (torch.zeros(1, count),), str(out), dynamo=False, input_names=["noisy"], output_names=["clean"],
-        dynamic_axes={"noisy": axes, "clean": axes} if any_length else None,
+        dynamic_axes=None if longest is None else {"noisy": axes, "clean": axes},
     )  # fmt: skip
     session = onnxruntime.InferenceSession(out.read_bytes(), providers=["CPUExecutionProvider"])
     return lambda noisy: torch.from_numpy(session.run(None, {"noisy": noisy.numpy()})[0])
@@ -146,9 +158,49 @@ def _graph_of(model: Generator) -> nn.Module:
     """The model put so that it can be traced at any length."""
     if isinstance(model, Compact):
         return CompactGraph(model)
+    _simplify(model)
     if isinstance(model, ContextGenerator):
         return ContextGraph(model)
     return model
+
+
+def _simplify(model: Generator) -> None:
+    """Complex numbers, norms of weights and windows go."""
+    for parent in list(model.modules()):
+        if is_parametrized(parent):
+            for name in list(parent.parametrizations):  # type: ignore[arg-type]
+                remove_parametrizations(parent, name)
+        for name, part in list(parent.named_children()):
+            if isinstance(part, ShortTime):
+                setattr(parent, name, RealShortTime(part))
+    if isinstance(model, WindowGenerator):
+        model.window = LONGEST
+
+
+class RealShortTime(nn.Module):
+    """ShortTime with cosines and sines: convolutions forth and back."""
+
+    forth: Tensor
+    back: Tensor
+    squares: Tensor
+
+    def __init__(self, transform: ShortTime) -> None:
+        super().__init__()
+        self.size, self.hop = transform.size, transform.hop
+        self.register_buffer("forth", _analysis(transform.window).T[:, None])  # [2 bins, 1, size]
+        self.register_buffer("back", _synthesis(transform.window)[:, None])
+        self.register_buffer("squares", transform.window.square()[None, None])
+
+    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        real, imag = nn.functional.conv1d(rows[:, None], self.forth, stride=self.hop).chunk(2, dim=1)
+        return real, imag
+
+    def inverse(self, real: Tensor, imag: Tensor, samples: int) -> Tensor:
+        values, ones = torch.cat([real, imag], dim=1), torch.ones_like(real[:, :1])
+        summed = nn.functional.conv_transpose1d(values, self.back, stride=self.hop)
+        weight = nn.functional.conv_transpose1d(ones, self.squares, stride=self.hop)
+        first = self.size // 2
+        return (summed[..., first : first + samples] / weight[..., first : first + samples])[:, 0]
 
 
 def _filled(samples: Tensor, multiple: int) -> Tensor:
@@ -186,9 +238,8 @@ class CompactGraph(nn.Module):
     def __init__(self, model: Compact) -> None:
         super().__init__()
         self.model = model
-        spectrum, size = model.spectrum, 2 * model.config.hop
-        self.register_buffer("forth", _analysis(spectrum, size))  # [size, 2 bins]
-        self.register_buffer("back", _synthesis(spectrum, size))  # [2 bins, size]
+        self.register_buffer("forth", _analysis(model.spectrum.window))  # [size, 2 bins]
+        self.register_buffer("back", _synthesis(model.spectrum.window))  # [2 bins, size]
 
     def forward(self, noisy: Tensor) -> Tensor:
         hop, count = self.model.config.hop, noisy.shape[-1]
@@ -202,17 +253,18 @@ class CompactGraph(nn.Module):
         return (second[:, :-1] + first[:, 1:]).flatten(1)[:, :count] * level
 
 
-def _analysis(spectrum: Spectrum, size: int) -> Tensor:
-    """What the windowed transform makes of each sample: the transform of the identity."""
-    values = torch.fft.rfft(torch.eye(size, dtype=torch.float64) * spectrum.window.double())
+def _analysis(window: Tensor) -> Tensor:
+    """What the windowed transform makes of each sample, the transform of the identity: [size, 2 bins]."""
+    values = torch.fft.rfft(torch.eye(len(window), dtype=torch.float64) * window.double())
     return torch.cat([values.real, values.imag], dim=-1).float()
 
 
-def _synthesis(spectrum: Spectrum, size: int) -> Tensor:
-    """What the windowed inverse makes of each real and imaginary part."""
+def _synthesis(window: Tensor) -> Tensor:
+    """What the windowed inverse makes of each real and imaginary part: [2 bins, size]."""
+    size = len(window)
     bins = torch.eye(size // 2 + 1, dtype=torch.complex128)
     parts = torch.cat([torch.fft.irfft(bins, n=size), torch.fft.irfft(1j * bins, n=size)])
-    return (parts * spectrum.window.double()).float()
+    return (parts * window.double()).float()
 
 
 @contextmanager

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
+from enhance.layers.filled import lacking
 from enhance.layers.mel_spectrogram import mel_to_linear
 from enhance.layers.multi_scale import MultiScaleNet, WaveUNet
 from enhance.layers.normed_conv import Norm, identity_conv, normed, same_conv
+from enhance.layers.short_time import ShortTime
 
 SLOPE = 0.1  # of HiFi-GAN's leaky ReLUs; those of HiFi++'s own blocks have torch's 0.01
 
@@ -139,8 +141,6 @@ class SpectralMaskNet(nn.Module):
     size: of the transform; the hop is a quarter.  The lowest bin and the first frame pass as they are.
     """
 
-    window: Tensor
-
     def __init__(
         self, channels: int, widths: Sequence[int] = (8, 12, 24, 32), depth: int = 4, *, size: int = 1024,
         norm: Norm = "weight",
@@ -148,17 +148,18 @@ class SpectralMaskNet(nn.Module):
         super().__init__()
         self.size, self.hop = size, size // 4
         self.net = MultiScaleNet(channels, channels, widths, depth, kernel=3, scale=2, dims=2, norm=norm)
-        self.register_buffer("window", torch.hann_window(size, device="cpu"), persistent=False)
+        self.transform = ShortTime(size, self.hop)
 
     def forward(self, hidden: Tensor) -> Tensor:
         batch, channels, length = hidden.shape
-        short = max(-length % self.hop, self.size - length)  # the transform reflects half a window at each end
+        short = max(lacking(length, self.hop), self.size - length)  # the transform reflects half a window at each end
         rows = nn.functional.pad(hidden, (0, short)).flatten(0, 1)
-        values = torch.stft(rows, self.size, self.hop, window=self.window, return_complex=True)
-        magnitudes = (values.real.square() + values.imag.square() + 1e-9).sqrt()[:, 1:, 1:]
+        around = nn.functional.pad(rows[:, None], (self.size // 2, self.size // 2), mode="reflect")[:, 0]
+        real, imag = self.transform(around)
+        magnitudes = (real.square() + imag.square() + 1e-9).sqrt()[:, 1:, 1:]
         factors: Tensor = nn.functional.softplus(self.net(magnitudes.view(batch, channels, *magnitudes.shape[1:])))
-        masked = values * nn.functional.pad(factors.flatten(0, 1), (1, 0, 1, 0), value=1.0)
-        samples = torch.istft(masked, self.size, self.hop, window=self.window, length=rows.shape[-1])
+        mask = nn.functional.pad(factors.flatten(0, 1), (1, 0, 1, 0), value=1.0)
+        samples = self.transform.inverse(real * mask, imag * mask, rows.shape[-1])
         return samples.view(batch, channels, -1)[..., :length]
 
 

@@ -13,6 +13,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from enhance.layers.filled import parts_of
+from enhance.layers.short_time import ShortTime
+
 KNEE = 1000.0  # Hz, where Slaney's scale turns from linear to logarithmic
 HERTZ_A_MEL = 200.0 / 3  # below the knee
 LOG_STEP = math.log(6.4) / 27  # above the knee: 27 mels for a factor of 6.4
@@ -24,7 +27,6 @@ class MelSpectrogram(nn.Module):
     size: samples of the Hann window and of the transform.  high: upper edge in Hz; None for the Nyquist frequency.
     """
 
-    window: Tensor
     matrix: Tensor  # [bins, bands]
 
     def __init__(
@@ -36,7 +38,7 @@ class MelSpectrogram(nn.Module):
             raise ValueError(f"hop must lie in (0, {size}], the size of the window, got {hop}")
         self.size, self.hop = size, hop
         matrix = slaney_matrix(size, bands, sample_rate, low, sample_rate / 2 if high is None else high)
-        self.register_buffer("window", torch.hann_window(size, device="cpu"), persistent=False)
+        self.transform = ShortTime(size, hop)
         self.register_buffer("matrix", matrix.float(), persistent=False)
 
     @property
@@ -45,14 +47,14 @@ class MelSpectrogram(nn.Module):
         return math.ceil((self.size - self.hop) / 2 / self.hop)
 
     def forward(self, samples: Tensor) -> Tensor:
-        frames = -(-samples.shape[-1] // self.hop)
+        frames = parts_of(samples.shape[-1], self.hop)
         before = (self.size - self.hop) // 2
         after = self.size - self.hop - before
         hops = max(frames, after // self.hop + 1)  # what can be reflected must be longer than the reflection
         samples = nn.functional.pad(samples, (0, hops * self.hop - samples.shape[-1]))
         samples = nn.functional.pad(samples[:, None], (before, after), mode="reflect")[:, 0]
-        values = torch.stft(samples, self.size, self.hop, window=self.window, center=False, return_complex=True)
-        magnitudes = (values.real.square() + values.imag.square() + 1e-9).sqrt()
+        real, imag = self.transform(samples)
+        magnitudes = (real.square() + imag.square() + 1e-9).sqrt()
         energies: Tensor = (self.matrix.T @ magnitudes)[..., :frames].clamp(min=1e-5).log()
         return energies
 

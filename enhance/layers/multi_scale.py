@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
+from enhance.layers.filled import lacking
 from enhance.layers.normed_conv import Norm, normed, same_conv
 
 ROWS = 16  # frequency bins are filled up to a multiple of it
@@ -75,7 +76,7 @@ class MultiScaleNet(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         length = hidden.shape[-1]
-        short = [0, -length % self.multiple]
+        short = [0, lacking(length, self.multiple)]
         if self.dims == 2:
             rows, multiple = hidden.shape[-2], max(ROWS, self.multiple)
             short += [0, multiple - rows % multiple]

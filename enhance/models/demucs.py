@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from enhance.layers.filled import parts_of
 from enhance.layers.half_band import Doubler, Halver, doubled, halved
 from enhance.models.demucs_stream import DemucsStream
 from enhance.models.generator import Stream
@@ -134,12 +135,12 @@ class Demucs(WindowGenerator):
         """Frames at the LSTM that cover so many samples."""
         config, frames = self.config, samples * self.config.resample
         for _ in range(config.depth):
-            frames = max(1, math.ceil((frames - config.kernel_size) / config.stride) + 1)
+            frames = max(1, parts_of(frames - config.kernel_size, config.stride) + 1)
         return frames
 
     def valid_length(self, samples: int) -> int:
         """The next length whose frames leave no sample over."""
-        return math.ceil(self._inner_samples(self.frames(samples)) / self.config.resample)
+        return parts_of(self._inner_samples(self.frames(samples)), self.config.resample)
 
     def needed(self, frames: int) -> int:
         """Samples that a stream must have for its first `frames` frames, those that the resampling looks ahead too."""

@@ -13,6 +13,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from enhance.layers.filled import parts_of
 from enhance.models.window_stream import WindowGenerator
 
 
@@ -43,7 +44,7 @@ class GateWaveConfig:
 
     def frames(self, samples: int) -> int:
         """Frames of one level that cover so many samples of the level above."""
-        return max(1, -(-(samples + 2 * self.padding - self.kernel_size) // self.stride) + 1)
+        return max(1, parts_of(samples + 2 * self.padding - self.kernel_size, self.stride) + 1)
 
     def samples(self, frames: int) -> int:
         """Samples that so many frames of a level stand for."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from enhance.layers.filled import lacking
 from enhance.layers.hifi_blocks import Order, Refiner, Sees, SpectralUNet
 from enhance.layers.normed_conv import same_conv
 from enhance.models.hifi_gan import POST_KERNEL, HiFiGANConfig
@@ -81,7 +82,7 @@ class HiFiPlusPlus(WindowGenerator):
     def net(self, samples: Tensor) -> Tensor:
         """[batch, samples] -> [batch, samples]."""
         count, level = samples.shape[-1], self.config.level or 1.0
-        waveform = torch.nn.functional.pad(samples * level, (0, -count % self.alignment))
+        waveform = torch.nn.functional.pad(samples * level, (0, lacking(count, self.alignment)))
         hidden = self.mel(waveform)
         if self.spectralunet is not None:
             hidden = self.spectralunet(hidden)
