@@ -57,9 +57,8 @@ def add_pronunciations(
     counts = Counter(word for sentence in sentences for word in sentence)
     missing = {word: count for word, count in counts.items() if word not in set(source.words)}
     wanted = sorted(word for word, count in missing.items() if count >= config.min_count)
-    guesses = guess(_of_words(source), wanted, config.variants, config.order) if wanted else {}
-    unguessed = sorted(set(missing) - set(guesses))
     with whole_dir(out, force=force) as aside:
+        guesses = guess(_of_words(source), wanted, config.variants, config.order) if wanted else {}
         for file in sorted(Path(dict_dir).iterdir()):
             if file.is_file():
                 shutil.copyfile(file, aside / file.name)
@@ -70,7 +69,7 @@ def add_pronunciations(
         DictDir.read(aside)
     running = sum(missing[word] for word in guesses)
     LOG.info("%s: %d words guessed (%d running words of %d)", out, len(guesses), running, counts.total())
-    if unguessed:
+    if unguessed := sorted(set(missing) - set(guesses)):
         text = "%s: %d words stay without pronunciation (%d running words), the first: %s"
         LOG.warning(text, out, len(unguessed), sum(missing[word] for word in unguessed), ", ".join(unguessed[:5]))
     return guesses

@@ -140,8 +140,9 @@ def make_graph(
             raise LexiconError(path, "does not exist", mend=mend)
     model, tree = read_transition_model(models / model_name), read_tree(models / "tree")
     disambig = [int(line) for line in (lang / "phones/disambig.int").read_text().split()]
-    made = compose_graph(read_fst(lang / "L_disambig.fst"), read_fst(lang / "G.fst"), disambig, tree, model, config)
+    lexicon, grammar = read_fst(lang / "L_disambig.fst"), read_fst(lang / "G.fst")
     with whole_dir(graph, force=force) as out:
+        made = compose_graph(lexicon, grammar, disambig, tree, model, config)
         write_fst(out / "HCLG.fst", made.hclg, const=True)
         _write_lines(out / "disambig_tid.int", made.disambig_ids)
         _write_lines(out / "num_pdfs", [model.num_pdfs])

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from kaldi_bridge.data_dir import DataDir
+
 
 @pytest.fixture(scope="session")
 def golden_data(golden_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
@@ -28,6 +30,20 @@ def golden_data(golden_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> C
         return made[part]
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def golden_part(
+    golden_data: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, int], Path]:
+    """golden_part("train", 4): a golden data directory with the first four utterances of each speaker."""
+
+    def part(name: str, each: int) -> Path:
+        data, folder = DataDir.read(golden_data(name)), tmp_path_factory.mktemp("part")
+        data.subset([utt for utts in data.spk2utt.values() for utt in utts[:each]]).write_tables(folder)
+        return folder
+
+    return part
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,6 @@ from hmm.ladder import train_ladder
 from hmm.ladder_config import LadderConfig
 from hmm.lang import LangConfig
 from hmm.make_dict import MakeDictConfig
-from kaldi_bridge.data_dir import DataDir
 from kaldi_bridge.tables import MatrixWriter, read_matrix_scp
 from tests.command_words import named_in
 from tests.options_walk import both_sides, change_of, dataclasses_of, differs, options
@@ -66,19 +65,15 @@ PROVEN = {
 
 
 @pytest.fixture(scope="module")
-def places(golden_dir, golden_data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("made")
-    train, test = DataDir.read(golden_data("train")), DataDir.read(golden_data("test"))
-    for data, name, each in ((train, "train", 4), (test, "test", 4)):
-        (folder / name).mkdir()
-        data.subset([utt for utts in data.spk2utt.values() for utt in utts[:each]]).write_tables(folder / name)
-    feats = {name: np.array(matrix) for name, matrix in read_matrix_scp(folder / "test/feats.scp").items()}
+def places(golden_dir, golden_part, tmp_path_factory):
+    train, test, exp = golden_part("train", 4), golden_part("test", 4), tmp_path_factory.mktemp("exp")
+    feats = {name: np.array(matrix) for name, matrix in read_matrix_scp(test / "feats.scp").items()}
     feats[max(feats)] *= 1.0e30  # no likelihood is finite
-    with MatrixWriter(folder / "test/feats.ark", folder / "test/feats.scp") as writer:
+    with MatrixWriter(test / "feats.ark", test / "feats.scp") as writer:
         for name in sorted(feats):
             writer.write(name, feats[name])
-    train_ladder(folder / "train", golden_dir / "data/lang", folder / "exp", of_hmm.LADDER)
-    return Places(golden_dir, folder / "train", folder / "test", folder / "exp", tmp_path_factory.mktemp("out"))
+    train_ladder(train, golden_dir / "data/lang", exp, of_hmm.LADDER)
+    return Places(golden_dir, train, test, exp, tmp_path_factory.mktemp("out"))
 
 
 @pytest.fixture(scope="module")

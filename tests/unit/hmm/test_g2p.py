@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import ProgramError
+from harness.errors import DiskError, ProgramError
 from hmm.g2p import GUESSED, G2PConfig, add_pronunciations, guess
 from hmm.lexicon import DictDir, Pronunciation
 from hmm.make_dict import make_dict
+from tests.unit.hmm.called import ran
 
 SOUNDS = {"A": "AH", "E": "EH", "B": "B", "D": "D", "K": "K", "S": "S", "C": "K"}
 ROOT = Path(__file__).parents[3]
@@ -105,3 +106,21 @@ def test_without_the_package_the_mend_names_it(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "phonetisaurus", None)
     with pytest.raises(ProgramError, match="pip install phonetisaurus"):
         guess([Pronunciation("A", ("AH",))], ["AA"])
+
+
+def test_guesses_follow_the_file_and_what_is_set_over_it(dict_dir: Path, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "plain").write_text(f"{WORDS[1]} {WORDS[1]} {WORDS[3]}\n")
+    (tmp_path / "config").write_text("min_count: 3\norder: 2\n")
+    words = ["g2p", dict_dir, tmp_path / "out", "--text", tmp_path / "plain", "--config", tmp_path / "config"]
+    ran(*words, "--plain")
+    assert (tmp_path / "out" / GUESSED).read_text() == ""
+    with monkeypatch.context() as patched:
+        patched.delattr("hmm.g2p.guess")
+        with pytest.raises(DiskError, match="out: already exists"):
+            ran(*words, "--set", "min_count=1")
+    ran(*words, "--set", "min_count=1", "--force")  # the first word counts as the name of the utterance
+    assert [line.split()[0] for line in (tmp_path / "out" / GUESSED).read_text().splitlines()] == [WORDS[1], WORDS[3]]
+    ran(*words, "--set", "min_count=2", "--force")
+    assert (tmp_path / "out" / GUESSED).read_text() == ""
+    ran(*words, "--set", "min_count=2", "--plain", "--force")
+    assert (tmp_path / "out" / GUESSED).read_text().split()[0] == WORDS[1]
