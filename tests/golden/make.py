@@ -94,8 +94,8 @@ LEFT_OUT = shutil.ignore_patterns(
 )  # fmt: skip
 
 
-def build(work: Path) -> None:
-    """The whole system in a folder of its own."""
+def lay_out(work: Path) -> None:
+    """The corpus, the configuration and Kaldi's scripts in a folder of their own, where the commands of SYSTEM run."""
     place = kaldi_workspace(work)
     write_corpus(work / "corpus")
     shutil.move(work / "corpus/wav", work / "wav")
@@ -113,6 +113,11 @@ def build(work: Path) -> None:
     said = [words.split() for words in read_text_table(work / "data/train/text").values()]
     write_arpa(work / "lm.arpa", train_lm(said, sorted(LEXICON), 2, "witten_bell"))
     (work / "text").mkdir()
+
+
+def build(work: Path) -> None:
+    """The whole system in a folder of its own."""
+    lay_out(work)
     commands = [*(command for _, command in (*SYSTEM, *MORE)), *(f"{how} > text/{name}" for name, how in SAID)]
     for command in commands:
         run_kaldi(f". ./path.sh; {{ {command}; }}", cwd=work)
