@@ -29,19 +29,20 @@ class Down(nn.Conv1d):
 class Up(nn.ConvTranspose1d):
     """[batch, many, frames] -> [batch, few, frames * stride].
 
-    lead: frames cut off before the first; by default TensorFlow's SAME, the transpose of Down.
+    lead: frames cut off before the first; by default TensorFlow's SAME, the transpose of Down.  They are computed and
+    then cut: told to leave them out (padding), oneDNN in torch 2.13 writes beyond its memory, or gives other numbers,
+    where a batch of wide layers has fewer than eight frames.
     """
 
     def __init__(
         self, many: int, few: int, width: int, stride: int, *, lead: int | None = None, bias: bool = True
     ) -> None:
-        lead = (width - stride) // 2 if lead is None else lead
-        missing = stride - width + 2 * lead  # frames that are missing at the end, or too many if negative
-        super().__init__(many, few, width, stride, padding=lead, output_padding=max(0, missing), bias=bias)
+        super().__init__(many, few, width, stride, bias=bias)
+        self.lead = (width - stride) // 2 if lead is None else lead
 
     def forward(self, hidden: Tensor, output_size: list[int] | None = None) -> Tensor:
         frames = hidden.shape[-1] * self.stride[0]
-        return super().forward(hidden, output_size)[..., :frames]
+        return super().forward(hidden, output_size)[..., self.lead : self.lead + frames]
 
 
 class UpNearest(nn.Conv1d):
