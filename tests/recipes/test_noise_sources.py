@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import soundfile
 from harness.errors import SchoolyardError
 from kaldi_bridge.sound_sources import SoundSource, SourcesConfig, part_of, write_sources
 from recipes.lib.download import Archive
+from tests.recipes.preparing import preparation_of, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -261,51 +261,52 @@ def test_room_responses_are_brought_to_one_peak_and_silence_is_refused(tmp_path:
     assert np.abs(soundfile.read(tmp_path / "out/train/k/room.wav")[0]).max() == pytest.approx(0.9, abs=1e-4)
 
 
-def module_of(corpus: str):  # type: ignore[no-untyped-def]
-    spec = importlib.util.spec_from_file_location(f"prepare_{corpus}", ROOT / f"recipes/{corpus}/prepare.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+PACKED = {  # archives as they are distributed: {name: (folder of the miniature, the folder's name within)}
+    "musan": {"musan.tar.gz": (".", "musan")},
+    "demand": {f"{place}_16k.zip": (place, place) for place in ("DKITCHEN", "NPARK", "TBUS")},
+    "esc50": {"ESC-50-master.zip": (".", "ESC-50-master")},
+    "rirs_noises": {"rirs_noises.zip": (".", "RIRS_NOISES")},
+}
 
 
-def served(file: Path, name: str) -> Archive:
-    """An archive on disk as something to fetch."""
-    return Archive(url=file.as_uri(), digest=f"md5:{hashlib.md5(file.read_bytes()).hexdigest()}", name=name)
+def pack(folder: Path, inside: str, archive: Path) -> Path:
+    """A zip or tar.gz of a folder, under another name within."""
+    if archive.suffix == ".gz":
+        with tarfile.open(archive, "w:gz") as tar:
+            tar.add(folder, inside)
+    else:
+        with zipfile.ZipFile(archive, "w") as opened:
+            for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+                opened.write(file, f"{inside}/{file.relative_to(folder)}")
+    return archive
 
 
-def test_musan_is_fetched_unpacked_and_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    musan(tmp_path / "made/musan")
-    with tarfile.open(tmp_path / "musan.tar.gz", "w:gz") as archive:
-        archive.add(tmp_path / "made/musan", "musan")
-    module = module_of("musan")
-    monkeypatch.setattr(module, "ARCHIVES", (served(tmp_path / "musan.tar.gz", "musan.tar.gz"),))
-    module.prepare(source=tmp_path / "corpus", out=tmp_path / "out", download=True, jobs=1)
-    assert (tmp_path / "corpus/downloads/musan.tar.gz").is_file()
-    assert len(list((tmp_path / "out/noise").rglob("*.wav"))) == 13
-
-
-def test_demand_is_fetched_place_by_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = demand(tmp_path / "made")
-    archives = []
-    for place in ("DKITCHEN", "TBUS"):
-        with zipfile.ZipFile(tmp_path / f"{place}_16k.zip", "w") as archive:
-            for wav in sorted((source / place).iterdir()):
-                archive.write(wav, f"{place}/{wav.name}")
-        archives.append(served(tmp_path / f"{place}_16k.zip", f"{place}_16k.zip"))
-    module = module_of("demand")
-    assert len(module.ARCHIVES) == 17
-    monkeypatch.setattr(module, "ARCHIVES", archives)
-    module.prepare(source=tmp_path / "corpus", out=tmp_path / "out", download=True, jobs=1)
-    assert sorted(path.name for path in (tmp_path / "out/noise").rglob("*.wav")) == [
-        "DKITCHEN-ch01.wav",
-        "TBUS-ch01.wav",
-    ]
+@pytest.mark.parametrize("corpus", MAKERS)
+def test_what_a_server_has_is_fetched_checked_unpacked_and_prepared_as_a_folder_is(
+    corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, site = MAKERS[corpus](tmp_path / "made"), tmp_path / "site"
+    site.mkdir()
+    packed = [pack(source / folder, inside, site / name) for name, (folder, inside) in PACKED[corpus].items()]
+    module = preparation_of(corpus)
+    assert {archive.file_name for archive in module.ARCHIVES} >= PACKED[corpus].keys()
+    with serving(site) as address:
+        archives = [
+            Archive(url=f"{address}/{file.name}", digest=f"md5:{hashlib.md5(file.read_bytes()).hexdigest()}")
+            for file in packed
+        ]
+        monkeypatch.setattr(module, "ARCHIVES", tuple(archives))
+        module.prepare(source=tmp_path / "fetched", out=tmp_path / "out", download=True, jobs=1)
+    module.prepare(source=source, out=tmp_path / "folder", jobs=1)
+    wavs = {name: content for name, content in files_of(tmp_path / "folder").items() if name.endswith(".wav")}
+    assert wavs
+    assert {name: files_of(tmp_path / "out")[name] for name in wavs} == wavs
+    assert {path.name for path in (tmp_path / "fetched/downloads").iterdir()} == PACKED[corpus].keys()
 
 
 def test_a_fetched_archive_that_is_not_as_published_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "musan.tar.gz").write_bytes(b"something else")
-    module = module_of("musan")
+    module = preparation_of("musan")
     wrong = Archive(url=(tmp_path / "musan.tar.gz").as_uri(), digest="md5:" + 32 * "0")
     monkeypatch.setattr(module, "ARCHIVES", (wrong,))
     with pytest.raises(SchoolyardError, match="published is md5:0000"):
