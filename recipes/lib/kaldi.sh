@@ -21,7 +21,9 @@ begin_kaldi() { # after stages_begin: finds Kaldi and makes the folder its scrip
   ln -sf ../steps/score_kaldi.sh "$kaldi/local/score.sh"
   ln -sf "$SCHOOLYARD_ROOT/cmd.sh" "$kaldi/cmd.sh"
   rm -rf "$kaldi/watched" && mkdir "$kaldi/watched"
-  for name in "$KALDI_ROOT"/src/featbin/*; do ln -s "$SCHOOLYARD_ROOT/recipes/lib/watched.sh" "$kaldi/watched/${name##*/}"; done
+  for name in "$KALDI_ROOT"/src/*bin/*; do # not the sources that lie beside them
+    if [ -f "$name" ] && [ -x "$name" ]; then ln -sf "$SCHOOLYARD_ROOT/recipes/lib/watched.sh" "$kaldi/watched/${name##*/}"; fi
+  done
   # shellcheck disable=SC2016 # its PATH, not ours
   printf 'export KALDI_ROOT=%q\n. %q\nexport PATH=%q:"$PATH"\n' \
     "$KALDI_ROOT" "$SCHOOLYARD_ROOT/path.sh" "$kaldi/watched" >"$kaldi/path.sh"

@@ -195,6 +195,30 @@ def test_a_program_killed_between_two_utterances_of_a_pipe_inside_kaldi_is_named
 
 
 @pytest.mark.kaldi
+def test_a_program_killed_in_a_pipeline_without_pipefail_as_a_cluster_runs_it_is_named(
+    tmp_path: Path, kaldi_root: Path
+) -> None:
+    mini = make_mini(tmp_path, kaldi_root)
+    assert mini.run().returncode == 0
+    slow = "ark:echo 'a [ 1 ]'; sleep 60; echo 'b [ 1 ]' |"
+    (tmp_path / "job.sh").write_text(
+        f'. ./path.sh\ncopy-vector "{slow}" ark,f:- 2>>"$1" | copy-vector ark:- ark,t:- >>"$1" 2>&1\n'
+    )
+    (mini.work / "exp/x").mkdir()
+    run = subprocess.Popen(
+        [sys.executable, "-m", "kaldi_bridge.kaldi_step", "--name", "copy", "--workspace", str(mini.work / "kaldi"),
+         "--log", str(tmp_path / "log"), "--in", str(mini.work / "exp/x"), "--", "bash", str(tmp_path / "job.sh"),
+         str(mini.work / "exp/x/copy.log")],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    os.kill(process_of("copy-vector", slow), signal.SIGKILL)
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert "bash exited with 0, but its log holds an error: copy-vector" in said
+    assert "ended by signal 9" in said
+
+
+@pytest.mark.kaldi
 def test_a_reader_that_had_enough_is_no_trouble(tmp_path: Path, kaldi_root: Path) -> None:
     mini = make_mini(tmp_path, kaldi_root)
     assert mini.run().returncode == 0
