@@ -105,6 +105,20 @@ def test_who_is_too_old_is_counted_and_words_without_a_pronunciation_are_listed(
     assert (corpus.parent / "data/local/oov_words.txt").read_text() == "WOMBAT 1\n"
 
 
+def test_stage_0_of_the_recipe_hands_words_to_the_preparation(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "venv/bin").mkdir(parents=True)
+    (tmp_path / "venv/bin/activate").write_text(f'export PATH="{Path(sys.executable).parent}:$PATH"\n')
+    command = [str(ROOT / "run.sh"), "--recipe", "speechocean762", "--source", str(corpus), "--stop-stage", "0"]
+    command += ["--noise-train", str(corpus), "--noise-test", str(corpus), "--work", str(tmp_path / "work")]
+    environment = os.environ | {"SCHOOLYARD_VENV": str(tmp_path / "venv")}
+    ended = subprocess.run(
+        [*command, "--prepare", "--max-age 12"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert report(tmp_path / "work/data")["max_age"] == 12
+    assert DataDir.read(tmp_path / "work/data/test").spk2age == {"1000": "6", "1001": "10"}
+
+
 @pytest.mark.parametrize("missing", [0, 1])
 def test_it_is_fetched_and_compared_with_its_length(
     corpus: Path, missing: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
