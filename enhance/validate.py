@@ -6,7 +6,6 @@ Log-mel error, not SI-SDR: it orders systems as the word error rate does, and cl
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,24 +14,24 @@ from torch import Tensor
 
 from enhance.losses.mel import LogMel
 from enhance.losses.waveform import clipped_si_sdr
-from enhance.metrics.perceptual import pesq_of, stoi_of
+from enhance.metrics import METRICS, chosen, measure, missing_packages
 from enhance.models import Generator
 from enhance.objectives import Objective
 from harness.errors import AudioError, TrainingError
 
 BATCH = 16  # pairs a forward pass
-LOWER_IS_BETTER = {
-    "score": True, "log_mel_noisy": True, "log_mel_clean": True, "si_sdr": False, "loss": True, "pesq": False,
-    "stoi": False,
-}  # fmt: skip
 BASIC = ("log_mel_noisy", "log_mel_clean", "log_mel_unprocessed", "si_sdr", "si_sdr_unprocessed")
-PERCEPTUAL = {"pesq": pesq_of, "stoi": stoi_of}
+SCORED = {name: metric.better == "lower" for name, metric in METRICS.items() if name not in BASIC}
+ON_REQUEST = ("loss", *SCORED)
+LOWER_IS_BETTER = {
+    "score": True, "log_mel_noisy": True, "log_mel_clean": True, "si_sdr": False, "loss": True, **SCORED,
+}  # fmt: skip
 
 
 class Validation:
     """A fixed set of pairs.  pairs: (noisy, clean) batches, [batch, samples].
 
-    measures: which of loss, pesq and stoi are computed too; the loss is the objective's, without its critic.
+    measures: which of ON_REQUEST are computed too; the loss is the objective's, without its critic.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class Validation:
     def scores(self, model: Generator) -> dict[str, float]:
         """Means over the set; `score` weighs noisy against clean input.  The model is left in training mode."""
         model.eval()
-        rows, losses, more = [], [], _Perceptual(self.measures, self.sample_rate)
+        rows, losses, more = [], [], _Measured([name for name in self.measures if name in SCORED], self.sample_rate)
         for noisy, clean in self.pairs:
             enhanced = model(noisy)
             rows.append(self._row(enhanced, model(clean), noisy, clean))
@@ -86,44 +85,43 @@ class Validation:
         )
 
 
-class _Perceptual:
-    """PESQ and STOI, pair by pair on the CPU; a pair that has no score is counted and enters no mean."""
+class _Measured:
+    """Metrics of the scoring, pair by pair on the CPU; a pair that has no score is counted and enters no mean."""
 
-    def __init__(self, measures: Sequence[str], sample_rate: int) -> None:
-        self.sample_rate = sample_rate
-        self.values: dict[str, list[float]] = {name: [] for name in measures if name in PERCEPTUAL}
+    def __init__(self, names: Sequence[str], sample_rate: int) -> None:
+        self.sample_rate, self.metrics = sample_rate, chosen(names)
+        for name, metric in self.metrics.items():
+            if missing := missing_packages(metric):
+                problem = f"needs packages that are not installed: {', '.join(missing)}"
+                raise TrainingError(f"validation by {name}", problem, mend=f"pip install {' '.join(missing)}")
+        self.values: dict[str, list[float]] = {name: [] for name in self.metrics}
         self.failed = dict.fromkeys(self.values, 0)
 
     def add(self, clean: Tensor, enhanced: Tensor) -> None:
         if not self.values:
             return
         for truth, estimate in zip(clean.cpu().numpy(), enhanced.cpu().numpy(), strict=True):
+            found = self._of_pair(truth, estimate)
             for name, values in self.values.items():
-                score = _score(name, truth, estimate, self.sample_rate)
-                if score is None:
-                    self.failed[name] += 1
+                if name in found:
+                    values.append(found[name])
                 else:
-                    values.append(score)
+                    self.failed[name] += 1
+
+    def _of_pair(self, truth: np.ndarray, estimate: np.ndarray) -> dict[str, float]:
+        try:
+            return measure(self.metrics, truth, estimate, self.sample_rate)[0]
+        except AudioError:  # silence has no measure at all
+            return {}
 
     def means(self) -> dict[str, float]:
         """{pesq: mean, pesq_failed: pairs without a score}; the count only where there are such."""
         means: dict[str, float] = {}
         for name, values in self.values.items():
-            if not values or any(map(math.isnan, values)):
-                problem = "no validation pair has a score" if not values else "the package is not installed"
-                mend = "pip install pesq==0.0.4, or longer pairs (pairs.seconds), or another train.best_by"
-                raise TrainingError(f"validation by {name}", problem, mend=mend)
+            if not values:
+                mend = "give longer pairs (pairs.seconds), or another train.best_by"
+                raise TrainingError(f"validation by {name}", "no validation pair has a score", mend=mend)
             means[name] = float(np.mean(values))
             if self.failed[name]:
                 means[f"{name}_failed"] = self.failed[name]
         return means
-
-
-def _score(name: str, truth: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float | None:
-    """None where the measure is not defined, as for silence."""
-    if not (truth.any() and estimate.any()):
-        return None
-    try:
-        return PERCEPTUAL[name](truth, estimate, sample_rate)
-    except AudioError:
-        return None

@@ -216,7 +216,10 @@ def test_a_run_without_progress_ends_early_and_stays_ended(tmp_path, train_sound
     assert load_checkpoint(tmp_path / "run" / "best.pt", "enhance")["facts"]["step"] == 2
 
 
-@pytest.mark.parametrize(("measure", "best"), [("score", 2), ("loss", 2), ("si_sdr", 3), ("pesq", 3), ("stoi", 3)])
+@pytest.mark.parametrize(
+    ("measure", "best"),
+    [("score", 2), ("loss", 2), ("si_sdr", 3), ("pesq", 3), ("stoi", 3), ("covl", 3), ("ssnr", 3), ("lsd", 2)],
+)
 def test_the_best_is_the_lowest_error_or_the_highest_quality(
     tmp_path, train_sounds, tiny_run, monkeypatch, measure, best
 ):
@@ -243,9 +246,10 @@ def test_the_best_few_are_kept_and_ranked(tmp_path, train_sounds, tiny_run, monk
 
 
 def test_measures_are_those_of_the_scoring(tmp_path, train_sounds, tiny_run):
+    from enhance.metrics.composite import segmental_snr
     from enhance.metrics.perceptual import pesq_of, stoi_of
 
-    settings = load_settings(None, [*tiny_run, "pairs.seconds=1.0", "train.measures=[loss, pesq, stoi]"])
+    settings = load_settings(None, [*tiny_run, "pairs.seconds=1.0", "train.measures=[loss, pesq, stoi, ssnr]"])
     trainer = Trainer(settings, *train_sounds, tmp_path / "run")
     scores = trainer.validation.scores(trainer.turns.average)
     (noisy, clean), model = trainer.validation.pairs[0], trainer.turns.average.eval()
@@ -255,6 +259,7 @@ def test_measures_are_those_of_the_scoring(tmp_path, train_sounds, tiny_run):
     rows = list(zip(clean.numpy(), enhanced.numpy(), strict=True))
     assert scores["pesq"] == pytest.approx(sum(pesq_of(*row, 16000) for row in rows) / len(rows))
     assert scores["stoi"] == pytest.approx(sum(stoi_of(*row, 16000) for row in rows) / len(rows))
+    assert scores["ssnr"] == pytest.approx(sum(segmental_snr(*row, 16000) for row in rows) / len(rows))
     assert scores["loss"] == pytest.approx(loss.item(), rel=1e-5)
 
 
@@ -267,6 +272,16 @@ def test_pairs_without_a_score_are_counted_and_a_set_without_any_is_an_error(tmp
     assert trainer.validation.scores(trainer.turns.average)["pesq_failed"] == 1
     trainer.validation.pairs = [(noisy[:1], clean[:1])]
     with pytest.raises(TrainingError, match="validation by pesq: no validation pair has a score"):
+        trainer.validation.scores(trainer.turns.average)
+
+
+def test_a_measure_that_is_unknown_or_whose_package_is_missing_is_said(tmp_path, train_sounds, tiny_run, monkeypatch):
+    for option in ("train.best_by=mos", "train.measures=[si_sdr]"):  # that one is always there
+        with pytest.raises(ConfigError, match=r"a measure must be one of .*covl"):
+            load_settings(None, [*tiny_run, option])
+    trainer = Trainer(load_settings(None, [*tiny_run, "train.best_by=covl"]), *train_sounds, tmp_path / "run")
+    monkeypatch.setattr("enhance.metrics.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(TrainingError, match=r"validation by covl: needs packages that are not installed: pesq"):
         trainer.validation.scores(trainer.turns.average)
 
 
