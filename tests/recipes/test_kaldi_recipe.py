@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CORPUS = "children: 16\nutterances: 16\nnoises: 1\n"  # 10 train, 2 dev, 4 test
+CORPUS = "children: 20\nutterances: 20\ntest_every: 5\ndev_every: 8\nnoises: 1\n"  # 14 train, 2 dev, 4 test
 OPTIONS = ["--trainings", "clean", "--tests", "clean noisy", "--enhancer", "builtin", "--rungs"]
 
 
