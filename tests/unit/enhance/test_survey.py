@@ -1,6 +1,7 @@
 """The table of generators, judged by multiplications counted by hand."""
 
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from enhance.layers.wavlm import _untrained as untrained
 from enhance.models.generator import Generator
 from enhance.models.segan_plus import SeganPlus, SeganPlusConfig
 from enhance.settings import build_generator, load_settings
@@ -67,6 +69,8 @@ def test_a_row_says_what_the_settings_file_builds():
 @pytest.mark.parametrize("name", ["compact", "demucs48", "dwave", "finally_stage3", "gatewave", "hifi_gan_v3",
                                   "hifi_plusplus", "segan", "advanced_segan", "wave_u_net"])  # fmt: skip
 def test_macs_of_every_generator_are_counted(name):
+    if name.startswith("finally"):
+        pytest.importorskip("transformers")
     row = cost_of(CFG / f"{name}.yaml")
     assert row.macs is not None
     assert row.macs > 1e7
@@ -99,6 +103,16 @@ def test_finally_listens_with_a_wavlm_of_the_published_size_whose_work_counts():
     model.wavlm.hidden = lambda samples: samples.new_zeros(1, 51, 1024)
     model.config = replace(model.config, wavlm=replace(model.config.wavlm, source="random"))  # keeps that in place
     assert both - macs_a_second(model) == pytest.approx(work, rel=1e-3)
+
+
+def test_without_transformers_the_work_of_finally_is_not_counted_and_that_is_said(monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    untrained.cache_clear()
+    with caplog.at_level("WARNING", logger="schoolyard.enhance"):
+        row = cost_of(CFG / "finally_stage1.yaml")
+    assert (row.parameters, row.macs) == (77_004_982, None)
+    assert "MACs not counted (wavlm: WavLM needs the package transformers)" in caplog.text
+    assert "| not counted |" in markdown_table([row])
 
 
 def test_every_settings_file_that_is_no_toy_has_a_row(tmp_path):
