@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from enhance.layers.emphasis import pre_emphasis
+from enhance.layers.filled import parts_of
 from enhance.layers.short_time import ShortTime
 from enhance.models import Generator
 from enhance.models.compact import SILENCE, Compact
@@ -58,7 +59,7 @@ def export_model(
         problem = f"{name} has recurrent layers, which torch unrolls over time in a graph of any length"
         raise ModelError(checkpoint, problem, mend="give one length with --samples")
     longest = model.window if isinstance(model, WindowGenerator) and not model.causal else LONGEST
-    lengths = tuple(count for count in LENGTHS if count <= longest) if samples is None else (samples,)
+    lengths = (tuple(n for n in LENGTHS if n <= longest) or (longest,)) if samples is None else (samples,)
     graph = _graph_of(load_generator(checkpoint)[1]).eval()  # takes its model apart
     write = _write_onnx if form == "onnx" else _write_torch_export
     with tempfile.TemporaryDirectory() as folder:
@@ -205,8 +206,8 @@ class RealShortTime(nn.Module):
 
 def _filled(samples: Tensor, multiple: int) -> Tensor:
     """Zeros up to the next multiple, put so that a graph knows it is one."""
-    whole = (samples.shape[-1] + multiple - 1) // multiple
-    return nn.functional.pad(samples, (0, multiple - 1))[..., : whole * multiple]
+    whole = parts_of(samples.shape[-1], multiple) * multiple
+    return nn.functional.pad(samples, (0, multiple - 1))[..., :whole]
 
 
 class ContextGraph(nn.Module):

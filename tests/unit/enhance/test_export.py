@@ -117,6 +117,14 @@ def test_onnx_says_the_same_for_other_settings(tmp_path, checkpoint, name):
     assert_same(onnx_of(tmp_path / "model.onnx"), load_generator(path)[1], [count for count in UNSEEN if count < 20800])
 
 
+def test_a_window_below_the_shortest_length_is_compared_at_the_window(tmp_path, checkpoint):
+    pytest.importorskip("onnx")
+    path = checkpoint("hifi_plusplus", {"hifi_plusplus": replace(OTHERS["hifi_plusplus"], window=0.1, overlap=0.02)})
+    said = export_model(path, "onnx", tmp_path / "model.onnx")
+    assert "at 1600 samples; for 1600 samples at most" in said
+    assert_same(onnx_of(tmp_path / "model.onnx"), load_generator(path)[1], [700, 1600])
+
+
 def test_a_graph_that_fails_at_another_length_is_not_written(tmp_path, checkpoint, monkeypatch):
     path = checkpoint("compact")
 
