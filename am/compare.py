@@ -23,10 +23,9 @@ from am.bootstrap import REPLICAS, Difference, Errors, Unit, check_same, differe
 from am.matched_pairs import MatchedPairs, matched_pairs
 from am.wer import count_pairs
 from harness.atomic import write_whole
+from harness.bootstrap import FEW
 from harness.errors import ConfigError
 from kaldi_bridge.groups import in_order
-
-FEW = 6
 
 
 @dataclass(frozen=True, kw_only=True)

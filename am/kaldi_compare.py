@@ -4,7 +4,7 @@ Two runs agree in a word error rate where Kaldi's lies within the interval of th
 95 % one in twenty falls outside by chance alone: what decides is the interval of 1 - 0.05 / n (Bonferroni), with
 which all n hold together with 95 %.  The 95 % interval and the paired difference with its own interval stand beside it,
 for a reader who wants the sharper question.  The bootstrap draws speakers; utterances where there are fewer speakers
-than am.compare.FEW.
+than harness.bootstrap.FEW.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from am.bootstrap import Difference, Interval, Unit, difference, interval
-from am.compare import FEW
 from am.results import TESTS, TRAININGS, Decoding, read_decodings
+from harness.bootstrap import FEW
 from harness.errors import DataDirError, StageError
 
 RUNGS = ("mono", "tri1", "tri2b", "tri3b", "ligru")

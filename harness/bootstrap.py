@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from harness.seed import rng_for
 
 REPLICAS = 10_000
+FEW = 6  # fewer speakers than these tell no difference from chance: five lean one way in one of 16 cases (2 x 0.5 ** 5)
 CELLS = 2_000_000  # drawn numbers held at once
 
 

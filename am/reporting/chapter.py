@@ -19,6 +19,7 @@ VERDICT_STYLES = {
     "lowered": Style("c-lowered", "square"),
     "raised": Style("c-raised", "triangle"),
     "unchanged": Style("c-unchanged", "circle"),
+    "few": Style("c-unchanged", "diamond"),
 }
 
 

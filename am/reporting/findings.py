@@ -11,12 +11,14 @@ from typing import Literal
 
 from am.bootstrap import Difference, Errors, Interval, difference, interval
 from am.results import TESTS, TRAININGS, Decoding, part_of
+from harness.bootstrap import FEW
 from harness.errors import DataDirError
 
-Verdict = Literal["lowered", "raised", "unchanged"]
+Verdict = Literal["lowered", "raised", "unchanged", "few"]
 COMPARISONS = (("noisy", "enhanced"), ("noisy", "mixed"), ("clean", "clean_enhanced"))
 VERDICTS: dict[Verdict, str] = {
     "lowered": "lowered WER", "raised": "raised WER", "unchanged": "no difference shown",
+    "few": "too few speakers to tell",
 }  # fmt: skip
 
 
@@ -105,6 +107,8 @@ class Findings:
 
 def verdict(change: Interval) -> Verdict:
     """What an interval of a difference allows to say."""
+    if change.blocks < FEW:
+        return "few"
     if change.high < 0:
         return "lowered"
     return "raised" if change.low > 0 else "unchanged"

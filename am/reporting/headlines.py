@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from am.bootstrap import Difference
-from am.reporting.findings import Findings, System, Verdict, verdict
+from am.reporting.findings import VERDICTS, Findings, System, Verdict, verdict
 from am.reporting.tables import points
 
 
@@ -43,12 +43,15 @@ def headlines(findings: Findings) -> list[Headline]:
     return lines
 
 
-SAID = {"lowered": "lower", "raised": "higher", "unchanged": "no difference beyond chance"}
+SAID = {
+    "lowered": "lower", "raised": "higher", "unchanged": "no difference beyond chance", "few": VERDICTS["few"],
+}  # fmt: skip
 
 
 def _did(change: Difference, who: str = "Enhancement") -> str:
     done = {
         "lowered": "lowered WER", "raised": "raised WER", "unchanged": "did not change WER beyond chance",
+        "few": f"changed WER, of {change.blocks} speakers, too few to tell",
     }  # fmt: skip
     return f"{who} {done[verdict(change)]}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from am.bootstrap import Interval
 from am.reporting import tables as cells
 from am.reporting.canvas import rounded_out
 from am.reporting.chapter import STYLES, VERDICT_STYLES, Chapter, Chart
@@ -54,16 +55,17 @@ def what_changed(findings: Findings, lm: str) -> Chapter | None:
             relative = findings.relative(system, before, change)
             body.append(
                 [system.heard, system.model, names, cells.change(change), Cell(f"{relative:+.1f} %", (relative,)),
-                 Cell(f"{change.p_value:.4f}", (change.p_value,)), cells.verdict_cell(change)]
+                 cells.p_value(change), cells.verdict_cell(change)]
             )  # fmt: skip
     if not drawn:
         return None
     head = ["trained on", "model", "condition", "WER points [95 % interval]", "relative", "p", "enhancement"]
+    seen = {cell.kind for row in body for cell in row if isinstance(cell, Cell)}
     label = "WER points by which enhancement changed each system, with 95 % intervals; the table below has the figures"
     chart = Chart(
         title="Change of WER through enhancement", layout="pair", table=Table.of("change", head, body),
         pictures=differences(drawn, axis="change of WER in points, with 95 % interval", label=label),
-        legend=tuple((VERDICT_STYLES[name], text) for name, text in VERDICTS.items()),
+        legend=tuple((VERDICT_STYLES[name], text) for name, text in VERDICTS.items() if name in seen),
     )  # fmt: skip
     text = (
         f"Paired on the same utterances. There are {len(drawn)} comparisons: of those where nothing changed, one in "
@@ -135,7 +137,7 @@ def _breakdown(
             found = [findings.part(system, test, choice) for choice in choices.values()]
             body.append([system.heard, system.model, TESTS[test], *map(cells.rate, found)])
             points = tuple(
-                Point(place, rate.value, rate.low, rate.high, f"{TESTS[test]}, {key}: {cells.rate(rate).text}")
+                _point(place, rate, f"{TESTS[test]}, {key}: {cells.rate(rate).text}")
                 for place, key, rate in zip(places, choices, found, strict=True) if rate
             )  # fmt: skip
             panels.setdefault(system, []).append(Series(TESTS[test], STYLES[test], points))
@@ -155,3 +157,9 @@ def _breakdown(
         captions=tuple(system.name for system in panels),
         legend=tuple((STYLES[test], TESTS[test]) for test in tests if test in findings.tests),
     )  # fmt: skip
+
+
+def _point(place: float, rate: Interval, label: str) -> Point:
+    """Of one speaker there is no interval."""
+    low, high = (rate.low, rate.high) if rate.blocks > 1 else (None, None)
+    return Point(place, rate.value, low, high, label)

@@ -30,19 +30,27 @@ def number(value: float | None, digits: int = 2) -> Cell:
 
 
 def rate(found: Interval | None) -> Cell:
-    """A word error rate with its interval."""
+    """A word error rate with its interval; of one speaker there is none."""
     if found is None:
         return EMPTY
+    if found.blocks < 2:
+        return number(found.value)
     return Cell(f"{found.value:.2f} [{found.low:.1f}, {found.high:.1f}]", (found.value, found.low, found.high))
 
 
 def change(found: Interval) -> Cell:
     """A difference in WER points with its interval."""
-    return Cell(points(found), (found.value, found.low, found.high), verdict(found))
+    numbers = (found.value, found.low, found.high) if found.blocks > 1 else (found.value,)
+    return Cell(points(found), numbers, verdict(found))
 
 
 def points(found: Interval) -> str:
-    return f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+    return f"{found.value:+.2f}" + (f" [{found.low:+.2f}, {found.high:+.2f}]" if found.blocks > 1 else "")
+
+
+def p_value(found: Difference) -> Cell:
+    """Empty where there are too few speakers for one."""
+    return EMPTY if verdict(found) == "few" else Cell(f"{found.p_value:.4f}", (found.p_value,))
 
 
 def verdict_cell(found: Difference) -> Cell:

@@ -173,6 +173,22 @@ def test_a_difference_that_chance_explains_is_called_so(tmp_path: Path) -> None:
     assert "no difference shown" in (tmp_path / "RESULTS.md").read_text()
 
 
+def test_of_five_speakers_no_change_is_claimed_and_of_one_no_interval_given(tmp_path: Path) -> None:
+    """Five that all gain are one chance in sixteen; the only one aged 10 is no sample of those aged 10."""
+    write_data(tmp_path)
+    for test, wrong in (("noisy", 6), ("enhanced", 2)):
+        scores = put(tmp_path, test, {"a": wrong, "b": wrong}) / "per_utt.tsv"
+        head, *rows = scores.read_text().splitlines(keepends=True)
+        scores.write_text(head + "".join(row for row in rows if row[:2] in ("s0", "s1", "s2", "s3", "s4")))
+    write_report(tmp_path, tmp_path / "RESULTS.md", title="Toy", config=ReportConfig(**QUICK))
+    text = lines_of(tmp_path / "RESULTS.md")
+    assert "Enhancement changed WER, of 5 speakers, too few to tell: -40.00 [-40.00, -40.00] points" in text
+    assert "lowered" not in text
+    assert "| -66.7 % | | too few speakers to tell |" in text
+    assert "Speakers: 4 aged 6-8, 1 aged 9-11." in text
+    assert "| clean | ligru | noisy | 60.00 [60.0, 60.0] | 60.00 |" in text
+
+
 def test_a_work_directory_without_scores_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataDirError, match="holds no scored decoding"):
         write_report(tmp_path, tmp_path / "RESULTS.md", title="Toy")

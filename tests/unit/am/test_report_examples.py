@@ -161,12 +161,14 @@ def test_notes_become_headings_lists_and_code() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
-    [(-5.0, -0.1, "lowered"), (-5.0, 0.0, "unchanged"), (-5.0, 3.0, "unchanged"), (0.0, 4.0, "unchanged"),
-     (0.1, 4.0, "raised")],
+    ("low", "high", "speakers", "said"),
+    [(-5.0, -0.1, 6, "lowered"), (-5.0, 0.0, 6, "unchanged"), (-5.0, 3.0, 6, "unchanged"), (0.0, 4.0, 6, "unchanged"),
+     (0.1, 4.0, 6, "raised"), (-5.0, -0.1, 5, "few"), (-5.0, 3.0, 5, "few")],
 )  # fmt: skip
-def test_only_an_interval_on_one_side_of_zero_is_a_change(low: float, high: float, said: str) -> None:
-    assert verdict(Interval(value=(low + high) / 2, low=low, high=high, blocks=8)) == said
+def test_only_an_interval_on_one_side_of_zero_of_enough_speakers_is_a_change(
+    low: float, high: float, speakers: int, said: str
+) -> None:
+    assert verdict(Interval(value=(low + high) / 2, low=low, high=high, blocks=speakers)) == said
 
 
 def test_the_rank_correlation_is_spearman_s_of_gains_on_both_sides() -> None:
