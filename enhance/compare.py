@@ -2,7 +2,9 @@
 
 The differences are paired, utterance by utterance, and bootstrapped over speakers.  With many metrics and systems some
 difference seems significant by chance: beside each p-value stands that of Holm 1979, which holds for all of them
-together.  An utterance that any system lacks, or that failed in any, is left out of all, and said so with numbers.
+together.  Of fewer than FEW speakers there is no p-value, of one no interval either: too few to tell, as where word
+errors are compared.  An utterance that any system lacks, or that failed in any, is left out of all, and said so with
+numbers.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import numpy as np
 from enhance.metrics import METRICS
 from harness.atomic import write_whole
 from harness.bootstrap import (
+    FEW,
     REPLICAS,
     Interval,
     block_numbers,
@@ -37,24 +40,27 @@ from kaldi_bridge.groups import DIMENSIONS
 
 NOT_METRICS = {"utterance", "speaker", "problem", *DIMENSIONS}
 COLUMNS = ("metric", "first", "second", "difference", "low", "high", "p_value", "p_holm", "verdict")
+TOO_FEW = "too few to tell"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairedDifference:
-    """Mean of the second system less that of the first, in the metric's unit."""
+    """Mean of the second system less that of the first, in the metric's unit; None where the speakers are too few."""
 
     metric: str
     first: str
     second: str
     difference: float
-    low: float
-    high: float
-    p_value: float
-    p_holm: float  # adjusted for all differences of the comparison
+    low: float | None
+    high: float | None
+    p_value: float | None
+    p_holm: float | None  # adjusted for all differences of the comparison
 
     @property
     def verdict(self) -> str:
         """Which system is better at 5 % after Holm, or that no difference is shown; "higher" of a foreign metric."""
+        if self.p_holm is None:
+            return TOO_FEW
         if self.p_holm >= 0.05 or self.difference == 0:
             return "no difference shown"
         if self.metric not in METRICS:
@@ -183,20 +189,20 @@ def _speakers(scores: Mapping[str, Mapping[str, Mapping[str, str]]], common: Seq
 def _differences(
     sums: Mapping[str, np.ndarray], counts: np.ndarray, metrics: Sequence[str], replicas: int, seed: int
 ) -> list[PairedDifference]:
-    """Of every pair of systems and every metric."""
+    """Of every pair of systems and every metric; p-values from FEW speakers on, intervals from two on."""
     found: list[dict[str, Any]] = []
     for first, second in combinations(sums, 2):
         change = sums[second] - sums[first]
         drawn = draw_sums(np.column_stack([change, counts]), replicas, seed)
         replicated = drawn[:, :-1] / drawn[:, -1:]
         for column, metric in enumerate(metrics):
-            low, high = percentiles(replicated[:, column], 0.95)
+            low, high = percentiles(replicated[:, column], 0.95) if len(counts) > 1 else (None, None)
             found.append(
                 {"metric": metric, "first": first, "second": second, "low": low, "high": high,
                  "difference": float(change[:, column].sum() / counts.sum()),
-                 "p_value": two_sided_p(replicated[:, column])}
+                 "p_value": two_sided_p(replicated[:, column]) if len(counts) >= FEW else None}
             )  # fmt: skip
-    adjusted = holm([row["p_value"] for row in found])
+    adjusted = holm([row["p_value"] for row in found]) if len(counts) >= FEW else [None] * len(found)
     rows = [PairedDifference(**row, p_holm=p) for row, p in zip(found, adjusted, strict=True)]
     return sorted(rows, key=lambda row: metrics.index(row.metric))
 
@@ -213,20 +219,31 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def comparison_text(found: Comparison) -> str:
     """The comparison as text for a terminal."""
-    lines = [f"{found.utterances} utterances of {found.speakers} speakers, 95 % intervals over speakers"]
+    intervals = ", 95 % intervals over speakers" if found.speakers > 1 else ""
+    lines = [f"{found.utterances} utterances of {_counted(found.speakers)}{intervals}"]
     for metric, by_system in found.means.items():
         unit = METRICS[metric].unit if metric in METRICS else ""
         better = f", {METRICS[metric].better} is better" if metric in METRICS else ""
         lines.append(f"\n{metric} ({unit}{better})" if unit else f"\n{metric}")
         width = max(map(len, by_system))
-        lines += [f"  {n:{width}}  {v.value:8.3f} [{v.low:.3f}, {v.high:.3f}]" for n, v in by_system.items()]
-        for row in found.differences:
-            if row.metric == metric:
-                change = f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
-                lines.append(
-                    f"  {row.second} - {row.first}: {change}, p {row.p_value:.4f}, Holm {row.p_holm:.4f}: {row.verdict}"
-                )
+        for name, mean in by_system.items():
+            interval = f" [{mean.low:.3f}, {mean.high:.3f}]" if found.speakers > 1 else ""
+            lines.append(f"  {name:{width}}  {mean.value:8.3f}{interval}")
+        lines += [f"  {_change(row, found.speakers)}" for row in found.differences if row.metric == metric]
     return "\n".join(lines)
+
+
+def _change(row: PairedDifference, speakers: int) -> str:
+    text = f"{row.second} - {row.first}: {row.difference:+.3f}"
+    if row.low is not None and row.high is not None:
+        text += f" [{row.low:+.3f}, {row.high:+.3f}]"
+    if row.p_value is None or row.p_holm is None:
+        return f"{text} over {_counted(speakers)}, {row.verdict}"
+    return f"{text}, p {row.p_value:.4f}, Holm {row.p_holm:.4f}: {row.verdict}"
+
+
+def _counted(speakers: int) -> str:
+    return "1 speaker" if speakers == 1 else f"{speakers} speakers"
 
 
 def write_comparison(found: Comparison, out: str | os.PathLike[str]) -> None:

@@ -67,6 +67,39 @@ def test_a_system_does_not_differ_from_itself(pair):
     assert (row.difference, row.p_value, row.verdict) == (0.0, 1.0, "no difference shown")
 
 
+def of_speakers(tmp_path, count):
+    """Two systems on two utterances of each speaker, the second better by 3 to 4 dB everywhere."""
+    names = [f"s{s}-{k}" for s in range(count) for k in range(2)]
+    return {
+        name: write_scores(tmp_path / f"{name}.csv", {n: i % 5 + more * (1 + i / 40) for i, n in enumerate(names)})
+        for name, more in (("noisy", 0.0), ("gan", 3.0))
+    }
+
+
+def test_fewer_than_six_speakers_are_too_few_for_a_p_value_as_where_words_are_compared(tmp_path):
+    found = compare_systems(of_speakers(tmp_path, 5))
+    (row,) = found.differences
+    assert 3 < row.low < row.difference < row.high < 4
+    assert (row.p_value, row.p_holm, row.verdict) == (None, None, "too few to tell")
+    assert "] over 5 speakers, too few to tell" in comparison_text(found)
+    assert "gan is better" not in comparison_text(found)
+    write_comparison(found, tmp_path)
+    with open(tmp_path / "compare.csv", newline="") as stream:
+        (written,) = csv.DictReader(stream)
+    assert (written["p_value"], written["p_holm"], written["verdict"]) == ("", "", "too few to tell")
+    (row,) = compare_systems(of_speakers(tmp_path, 6)).differences
+    assert row.p_value <= row.p_holm < 0.001
+    assert row.verdict == "gan is better"
+
+
+def test_one_speaker_gives_no_interval(tmp_path):
+    found = compare_systems(of_speakers(tmp_path, 1))
+    (row,) = found.differences
+    assert (row.low, row.high, row.verdict) == (None, None, "too few to tell")
+    assert comparison_text(found).endswith(f"gan - noisy: {row.difference:+.3f} over 1 speaker, too few to tell")
+    assert "[" not in comparison_text(found)
+
+
 def test_of_a_metric_where_lower_is_better_the_lower_system_wins(tmp_path, pair):
     _, first, second = pair
     names = [f"s{s:02d}-{k}" for s in range(20) for k in range(4)]
