@@ -28,11 +28,8 @@ def load_generator(path: str | os.PathLike[str], device: str = "cpu") -> tuple[s
 
     Raises CheckpointError: missing, damaged, of another kind, of an unknown model, weights that do not fit.
     """
-    if os.fspath(path) == "builtin":
-        if not BUILTIN.is_file():
-            raise CheckpointError(BUILTIN, "the built-in weights are not installed", mend="give --model PATH/best.pt")
-        path = BUILTIN
-    state = _read_export(Path(path)) if Path(path).suffix == ".safetensors" else load_checkpoint(path, KIND)
+    path = _place(path)
+    state = _state(path)
     name = state.get("model")
     if isinstance(name, dict):
         mend = "give the best.pt beside it"
@@ -47,12 +44,37 @@ def load_generator(path: str | os.PathLike[str], device: str = "cpu") -> tuple[s
     return name, model.to(device).eval()
 
 
+def _place(path: str | os.PathLike[str]) -> Path:
+    """The file itself, of "builtin" that of the built-in weights.  Raises CheckpointError where they are missing."""
+    if os.fspath(path) != "builtin":
+        return Path(path)
+    if not BUILTIN.is_file():
+        raise CheckpointError(BUILTIN, "the built-in weights are not installed", mend="give --model PATH/best.pt")
+    return BUILTIN
+
+
+def _state(path: Path) -> dict[str, Any]:
+    """What a checkpoint or an export holds; an export is known by its suffix, or its header where it has another."""
+    return _read_export(path) if path.suffix == ".safetensors" or _has_header(path) else load_checkpoint(path, KIND)
+
+
+def _has_header(path: Path) -> bool:
+    """Whether it starts as safetensors do: eight bytes of a length, then JSON."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as stream:
+        return stream.read(10)[8:] == b'{"'
+
+
 def export_generator(checkpoint: str | os.PathLike[str], out: str | os.PathLike[str]) -> dict[str, Any]:
-    """Write a checkpoint's weights and config as safetensors (no training state); returns the training's facts."""
+    """Write any weights that load_generator takes, with their config, as safetensors (no training state).
+
+    Returns the training's facts.
+    """
     from safetensors.torch import save
 
     name, model = load_generator(checkpoint)
-    facts: dict[str, Any] = load_checkpoint(checkpoint, KIND).get("facts", {})
+    facts: dict[str, Any] = _state(_place(checkpoint)).get("facts", {})
     header = {"model": name, "config": json.dumps(to_plain(model.config)), "facts": json.dumps(facts)}
     weights = {key: value.contiguous() for key, value in model.state_dict().items()}
     with write_whole(out, "wb") as stream:
@@ -69,7 +91,8 @@ def _read_export(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as stream:
             header = stream.metadata() or {}
             weights = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118  (no mapping)
-        return {"model": header["model"], "config": json.loads(header["config"]), "weights": weights}
+        facts = json.loads(header.get("facts", "{}"))
+        return {"model": header["model"], "config": json.loads(header["config"]), "weights": weights, "facts": facts}
     except KeyError as missing:
         problem = f"is not the export of a generator (its header lacks {missing})"
         raise CheckpointError(path, problem, mend="export one: python -m enhance export-builtin") from missing

@@ -4,10 +4,11 @@ import json
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from enhance import gate
 from enhance.models.segan_plus import SeganPlus, SeganPlusConfig
-from enhance.weights import load_generator, save_generator
+from enhance.weights import BUILTIN, load_generator, save_generator
 from tests.unit.enhance.called import ran, refused
 
 
@@ -70,6 +71,21 @@ def test_a_generator_is_exported_in_the_form_and_length_that_are_asked_for(tmp_p
     assert "at 4096 samples" in ran(*graph, "--samples", 4096).output
     assert torch.export.load(tmp_path / "one.pt2").module()(torch.zeros(1, 4096)).shape == (1, 4096)
     assert "is no form that is known" in refused(*graph[:-1], "tflite")
+
+
+def test_the_built_in_weights_and_exports_are_exported_under_any_name_with_the_facts_of_their_training(tmp_path):
+    ran("export", "--checkpoint", "builtin", "--out", tmp_path / "x.st")
+    ran("export", "--checkpoint", tmp_path / "x.st", "--out", tmp_path / "y.safetensors")
+    name, ours = load_generator("builtin")
+    with safe_open(BUILTIN, "pt") as built_in:
+        facts = json.loads(built_in.metadata()["facts"])
+    assert facts["step"] > 0
+    for path in (tmp_path / "x.st", tmp_path / "y.safetensors"):
+        exported_name, theirs = load_generator(path)
+        assert exported_name == name
+        assert all(torch.equal(value, theirs.state_dict()[key]) for key, value in ours.state_dict().items())
+        with safe_open(path, "pt") as exported:
+            assert json.loads(exported.metadata()["facts"]) == facts
 
 
 def test_the_gate_reads_its_limits_from_a_file_and_says_how_many_work(clean_dir, tmp_path, monkeypatch):
