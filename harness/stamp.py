@@ -180,6 +180,8 @@ def _begun(stamp: Path) -> Path:
 
 
 def _mend_for(path: Path, writers: Mapping[str, str]) -> str:
+    if not writers:
+        return "no stage writes it: check the folder that its option names (such as --source), and its layout"
     for output, number in writers.items():
         if path == Path(output) or Path(output) in path.parents or path in Path(output).parents:
             return f"stage {number} writes it: run with --stage {number}"

@@ -6,6 +6,7 @@
 #     ...commands; the first that fails ends the recipe, with the stage, its log and the command that reruns it
 #   fi
 #   stages_end
+# Before anything is made or installed, recipe_check refuses wrong options; recipe_help explains those of the recipe.
 # What a stage is made of is its block, the functions of stages_libraries that it calls, and the text in stages_options:
 # an option of the recipe that shapes a stage goes there before the stage.  Stages may stand in functions of a library too.
 # Stamps, with the CPU time of each stage: harness/stamp.py.
@@ -19,19 +20,24 @@ fi
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 stages_first=0 stages_last=99 stages_list=false stages_force=false stages_options='' stages_more='' stages_open='' stages_line=''
 stages_variant='' # after the recipe's name in the name of its work directory: _kaldi
-stages_libraries=() stages_given=() stages_writers=() stages_depth=1
+stages_libraries=() stages_given=() stages_writers=() stages_named=() stages_met=() stages_reached='' stages_depth=1
 stages_command=${STAGES_COMMAND:-$0}
 recipe_dir=$(cd "$(dirname "$0")" && pwd)
 recipe=$(basename "$recipe_dir")
 work=''
 
+stages_synopsis() {
+  echo "usage: $stages_command [--stage N] [--stop-stage N] [--list] [--force] [--work DIR]${stages_more:+ $stages_more}"
+}
+
 stages_usage() {
+  stages_synopsis
   cat <<TEXT
-usage: $stages_command [--stage N] [--stop-stage N] [--list] [--force] [--work DIR]${stages_more:+ $stages_more}
   --stage N       start at stage N            --list    print the stages and stop
   --stop-stage N  stop after stage N          --force   run stages although nothing changed
   --work DIR      where data/ and exp/ go (default: work/$recipe$stages_variant)
 TEXT
+  recipe_help
   [ -z "${STAGES_COMMAND:-}" ] || echo "recipes: $(cd "$SCHOOLYARD_ROOT/recipes" && dirname -- */run.sh | paste -sd ' ')"
 }
 
@@ -55,17 +61,22 @@ stages_begin() {
       --work) work=$2 ;;
       *) recipe_option "$1" "$2" || stages_wrong "unknown option $1" ;;
     esac
+    case $1 in --stage | --stop-stage) stages_named+=("$2") ;; esac
     [ "$1" = --stage ] || stages_given+=("$1" "$2")
     shift 2
   done
   work=${work:-$SCHOOLYARD_ROOT/work/$recipe$stages_variant}
-  stages_total=$(cat "$0" "${stages_libraries[@]}" | grep -oE '^ *if stage [0-9]+' | grep -oE '[0-9]+' | sort -n | tail -n 1)
+  stages_numbers=$(cat "$0" "${stages_libraries[@]}" | grep -oE '^ *if stage [0-9]+' | grep -oE '[0-9]+' | sort -nu | paste -sd ' ')
+  stages_total=${stages_numbers##* }
+  stages_check_bounds
+  recipe_check
   if $stages_list; then
     data=$work/data exp=$work/exp
     return
   fi
   [ "${STAGES_SUPERVISOR:-}" = "$PPID" ] || stages_supervise "${words[@]}"
   schoolyard_setup
+  SECONDS=0 # an installation is no part of the recipe
   export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 LC_ALL=C PYTHONUNBUFFERED=1
   mkdir -p "$work" || stages_fail "$work cannot be made" "choose another --work"
   work=$(cd "$work" && pwd)
@@ -98,12 +109,37 @@ stages_supervise() {
 
 recipe_flag() { return 1; }
 recipe_option() { return 1; }
+recipe_check() { :; }
+recipe_help() { :; }
 
 stages_number() {
   case $2 in
     '' | *[!0-9]*) stages_wrong "$1 takes a number, got '$2'" ;;
     *) printf '%s' "$2" ;;
   esac
+}
+
+stages_check_bounds() {
+  local number
+  for number in "${stages_named[@]}"; do
+    case " $stages_numbers " in
+      *" $number "*) ;;
+      *) stages_wrong "there is no stage $number; there are: $stages_numbers" ;;
+    esac
+  done
+  ((stages_first <= stages_last)) ||
+    stages_wrong "--stage $stages_first comes after --stop-stage $stages_last; the stages in order: $stages_numbers"
+}
+
+stages_reaches() { ((stages_first <= $2 && stages_last >= $1)); } # FIRST LAST: whether any of these may run
+
+stages_unnamed() { # VARIABLE...: with --list, the name of one that is empty stands for its path (source_dir: SOURCE)
+  local name short
+  $stages_list || return 0
+  for name in "$@"; do
+    short=${name%_dir}
+    [ -n "${!name}" ] || printf -v "$name" '%s' "${short^^}"
+  done
 }
 
 stages_needs() { # OPTION VALUE...: each value must be an existing directory or file
@@ -117,7 +153,8 @@ stages_needs() { # OPTION VALUE...: each value must be an existing directory or 
 
 stages_wrong() {
   echo "ERROR $stages_command: $1" >&2
-  stages_usage >&2
+  stages_synopsis >&2
+  echo "  mend: see --help for what each option takes" >&2
   exit 2
 }
 
@@ -143,7 +180,9 @@ stage() {
   fi
   local earlier=("${stages_writers[@]}")
   stages_remember "$@"
+  stages_met+=("$stages_number")
   ((stages_number >= stages_first && stages_number <= stages_last)) || return 1
+  stages_reached=yes
   reason=$(python -m harness.stamp check --stamp "$stages_stamp" --script "$stages_file" --line "${BASH_LINENO[0]}" \
     --options "$stages_options" "${stages_libraries[@]/#/--library=}" "${earlier[@]}" "$@") || code=$?
   case $code in
@@ -216,6 +255,8 @@ stages_restore_output() {
 
 stages_end() {
   stages_close || exit 1
+  $stages_list || [ -n "$stages_reached" ] ||
+    stages_wrong "with these options no stage from $stages_first to $stages_last is left; there are: ${stages_met[*]}"
   $stages_list || echo "$recipe: finished in $((SECONDS / 60)) min $((SECONDS % 60)) s, work in $work"
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -26,9 +27,13 @@ recipe_option() {
     *) return 1 ;;
   esac
 }
-stages_more="[--source FILE]"
+stages_more="--source FILE [--times N]"
+recipe_check() {
+  stages_unnamed source_file
+  stages_needs --source "$source_file"
+}
+recipe_help() { echo "  --times N       how often to repeat (default: $times)"; }
 stages_begin "$@"
-stages_needs --source "$source_file"
 
 if stage 0 "copy" --in "$source_file" --out "$data/copy"; then
   ${PAUSE:-true}
@@ -200,20 +205,66 @@ def test_a_stage_that_does_not_write_its_output_fails(mini: Mini) -> None:
         (["--stagge", "1"], "unknown option --stagge"),
         (["--stage", "one"], "--stage takes a number, got 'one'"),
         (["--stage"], "--stage needs a value"),
+        (["--stage", "42"], "there is no stage 42; there are: 0 1 2"),
+        (["--stage", "08"], "there is no stage 08; there are: 0 1 2"),
+        (["--stop-stage", "3"], "there is no stage 3; there are: 0 1 2"),
+        (["--stage", "2", "--stop-stage", "1"], "--stage 2 comes after --stop-stage 1; the stages in order: 0 1 2"),
     ],
 )
-def test_a_wrong_option_exits_2_with_the_usage(mini: Mini, words: list[str], said: str) -> None:
+def test_a_wrong_option_exits_2_with_the_usage_and_makes_nothing(mini: Mini, words: list[str], said: str) -> None:
     result = mini.run(*words)
     assert result.returncode == 2
     assert said in result.stderr
     assert "usage:" in result.stderr
+    assert not mini.work.exists()
 
 
-def test_a_source_that_does_not_exist_is_refused(mini: Mini) -> None:
+def test_a_run_whose_options_leave_no_stage_is_refused(mini: Mini) -> None:
+    recipe = mini.folder / "mini/run.sh"
+    text = recipe.read_text().replace("stages_options=$times\n", 'stages_options=$times\nif [ "$times" -gt 0 ]; then\n')
+    recipe.write_text(text.replace("stages_options=''\n", "fi\nstages_options=''\n"))
+    result = mini.run("--times", "0", "--stage", "1", "--stop-stage", "1")
+    assert result.returncode == 2
+    assert "with these options no stage from 1 to 1 is left; there are: 0 2" in result.stderr
+    assert "finished" not in result.stdout
+
+
+def test_help_explains_the_options_of_the_recipe_with_their_defaults(mini: Mini) -> None:
+    result = mini.run("--times", "7", "--help")
+    assert result.returncode == 0
+    assert "[--work DIR] --source FILE [--times N]" in result.stdout
+    assert "  --times N       how often to repeat (default: 7)" in result.stdout
+
+
+def test_the_time_of_a_run_is_without_the_installation_before_it(mini: Mini) -> None:
+    activate = mini.folder / "venv/bin/activate"
+    activate.write_text(activate.read_text() + "SECONDS=1500\n")
+    assert re.search(r"mini: finished in 0 min \d+ s", mini.run("--stop-stage", "0").stdout)
+
+
+def test_a_source_that_does_not_exist_is_refused_and_leaves_nothing(mini: Mini) -> None:
     (mini.folder / "source").unlink()
+    before = sorted(mini.folder.rglob("*"))
     result = mini.run()
     assert result.returncode == 1
     assert "source: no such file or directory" in result.stderr
+    assert sorted(mini.folder.rglob("*")) == before
+
+
+def test_an_input_of_the_first_stage_that_is_missing_is_no_work_of_earlier_stages(mini: Mini) -> None:
+    recipe = mini.folder / "mini/run.sh"
+    recipe.write_text(recipe.read_text().replace('--in "$source_file"', '--in "$source_file.list"'))
+    result = mini.run()
+    assert result.returncode == 1
+    assert "source.list: is an input of this stage and does not exist" in result.stderr
+    assert "mend: no stage writes it: check the folder that its option names (such as --source), and its layout" in result.stderr
+    assert "earlier" not in result.stderr
+
+
+def test_list_names_the_option_of_a_path_that_was_not_given(mini: Mini) -> None:
+    words = [word for word in mini.command("--list") if word not in ("--source", str(mini.folder / "source"))]
+    result = subprocess.run(words, env=mini.environment(), capture_output=True, text=True, check=True, timeout=120)
+    assert "     reads  SOURCE_FILE\n" in result.stdout
 
 
 def test_two_runs_in_one_work_directory_are_refused(mini: Mini) -> None:
