@@ -1,8 +1,6 @@
 #!/usr/bin/env bash
 # CMU Kids (LDC97S63), children of 6 to 11 reading aloud: WER with and without enhancement, no child in two sets.
 #   ./run.sh --recipe cmu_kids --source CORPUS --noise-train DIR --noise-test DIR
-#   --prepare WORDS                      for prepare.py, such as '--set partial=drop --seed 2'
-#   and the options of recipes/lib/experiment_stages.sh
 # shellcheck source=recipes/lib/stages.sh
 . "$(dirname "$0")/../lib/stages.sh"
 # shellcheck source=recipes/lib/experiment.sh
@@ -11,7 +9,7 @@
 . "$(dirname "$0")/../lib/experiment_stages.sh"
 source_dir='' prepare_words=''
 # shellcheck disable=SC2034 # the usage text of the library shows it
-stages_more="--source DIR [--prepare WORDS] $experiment_more"
+stages_more="--source DIR --noise-train DIR --noise-test DIR [option of the recipe]..."
 report_title="CMU Kids: children reading aloud, with and without enhancement"
 
 recipe_option() {
@@ -22,9 +20,23 @@ recipe_option() {
   esac
 }
 
+recipe_check() {
+  stages_unnamed source_dir
+  stages_needs --source "$source_dir"
+  needs_noise
+  check_experiment
+}
+
+recipe_help() {
+  cat <<'TEXT'
+  --source DIR         the corpus, unpacked: kids and tables
+  --prepare WORDS      options of prepare.py, such as '--set partial=drop --seed 2'
+TEXT
+  experiment_help
+}
+
 stages_begin "$@"
-begin_experiment
-stages_needs --source "$source_dir" --noise-train "$noise_train" --noise-test "$noise_test"
+begin_kaldi
 stages_options=$prepare_words
 if stage 0 "prepare the corpus" --in "$recipe_dir/prepare.py" --in "$SCHOOLYARD_ROOT/recipes/lib/transcripts.py" --in "$source_dir" \
   --out "$data/train" --out "$data/dev" --out "$data/test" --out "$data/local/lexicon.txt"; then

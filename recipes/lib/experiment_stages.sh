@@ -1,24 +1,28 @@
 # shellcheck shell=bash disable=SC2154,SC2034 # data, exp and the options come from the recipe, stages.sh and experiment.sh
-# sourced by the recipes after experiment.sh: stages 1 to 9, which are the same for every corpus.
-#
-#   --noise-train DIR --noise-test DIR   noise recordings, other ones for test
-#   --enhancer builtin|train|PATH        shipped weights (default), trained here on data/train, or a checkpoint
-#   --open-lm ARPA --closed-lm ARPA      language models; without: an open one, of the text of train and dev
-#   --am-size SIZE --baselines NAMES     cfg/am/NAME_SIZE.yaml; default small ('paper' is 5 x 550) and 'lstm gru mlp'
-#   --trainings NAMES                    of 'clean multi multi_enhanced' (default all), clean before the others
-#   --tests NAMES                        of 'clean noisy enhanced mixed clean_enhanced' (default all), clean among them
-#   --kaldi                              stages 5 to 9 by the programs of a real Kaldi (KALDI_ROOT; docs/kaldi.md)
-#   --rungs                              decode and score mono, tri1 and tri2b too, on clean speech
-#   --g2p                                guess pronunciations of the words that the lexicon lacks (pip install phonetisaurus==0.3.0)
+# sourced by the recipes after experiment.sh: stages 1 to 9, which are the same for every corpus, and their options.
 
 stages_libraries+=("${BASH_SOURCE[0]}")
 noise_train='' noise_test='' enhancer=builtin open_lm='' closed_lm='' am_size=small baselines='lstm gru mlp'
 enhancer_cfg=$SCHOOLYARD_ROOT/cfg/enhance/compact_cpu.yaml                         # of --enhancer train
 ladder_cfg='' ladder_multi_cfg=$SCHOOLYARD_ROOT/cfg/hmm/ladder_multicondition.yaml # of the clean ladder, '' for defaults; of the others
 report_title=$recipe
-experiment_more="[--noise-train DIR] [--noise-test DIR] [--enhancer builtin|train|PATH] [--open-lm ARPA] [--closed-lm ARPA] \
-[--am-size small|paper] [--baselines 'lstm gru mlp'] [--trainings 'clean multi multi_enhanced'] [--tests 'clean noisy enhanced mixed clean_enhanced'] \
-[--kaldi] [--rungs] [--g2p]"
+
+experiment_help() { # defaults are those of the recipe
+  cat <<TEXT
+  --noise-train DIR    recordings of noise to mix with train and dev
+  --noise-test DIR     other ones, to mix with test
+  --enhancer WHICH     builtin (shipped weights), train (trained here on data/train) or the file of a checkpoint (default: $enhancer)
+  --open-lm ARPA       language model of the tests (default: made of the text of train and dev)
+  --closed-lm ARPA     a second one, such as of the prompts that were read (default: none)
+  --am-size SIZE       of cfg/am/NAME_SIZE.yaml; the Li-GRU has: $(am_sizes ligru) (default: $am_size)
+  --baselines NAMES    other acoustic models, trained on clean speech, of: $(am_names) (default: '$baselines')
+  --trainings NAMES    of 'clean multi multi_enhanced', clean first; multi: with noisy copies (default: '$trainings')
+  --tests NAMES        of 'clean noisy enhanced mixed clean_enhanced', clean among them (default: '$tests')
+  --rungs              decode and score mono, tri1 and tri2b too, on clean speech
+  --g2p                guess pronunciations of the words that the lexicon lacks (pip install phonetisaurus==0.3.0)
+  --kaldi              stages 5 to 9 by the programs of a real Kaldi (KALDI_ROOT; docs/kaldi.md)
+TEXT
+}
 
 experiment_option() { # NAME VALUE, as recipe_option
   case $1 in
@@ -37,7 +41,7 @@ experiment_option() { # NAME VALUE, as recipe_option
 
 recipe_option() { experiment_option "$@"; }
 
-begin_experiment() { # after stages_begin
+check_experiment() { # in recipe_check: what would else be found out hours later
   local training
   for training in $trainings; do copies_of "$training" >/dev/null; done
   case " $trainings " in
@@ -48,7 +52,54 @@ begin_experiment() { # after stages_begin
     *" clean "*) ;;
     *) stages_wrong "--tests '$tests': clean must be among them" ;;
   esac
-  begin_kaldi
+  check_models
+  check_given --noise-train "$noise_train" --noise-test "$noise_test" --open-lm "$open_lm" --closed-lm "$closed_lm"
+  case $enhancer in
+    builtin | train) ;;
+    *) $stages_list || [ -f "$enhancer" ] || stages_wrong "--enhancer '$enhancer' is no file; choose builtin, train or a checkpoint" ;;
+  esac
+}
+
+check_given() { # OPTION VALUE...: as stages_needs, but a value may be ''
+  while [ $# -gt 0 ]; do
+    [ -z "$2" ] || stages_needs "$1" "$2"
+    shift 2
+  done
+}
+
+needs_noise() { # in recipe_check, where the corpus has none of its own; stage 0 alone goes without
+  stages_unnamed noise_train noise_test
+  ! stages_reaches 1 2 || stages_needs --noise-train "$noise_train" --noise-test "$noise_test"
+}
+
+check_models() {
+  local name sizes
+  for name in ligru $baselines; do
+    sizes=$(am_sizes "$name")
+    [ -n "$sizes" ] || stages_wrong "--baselines: there is no model '$name'; choose from: $(am_names)"
+    case " $sizes " in
+      *" $am_size "*) ;;
+      *) stages_wrong "--am-size '$am_size': $name has $sizes" ;;
+    esac
+  done
+}
+
+am_sizes() { # NAME: of its files in cfg/am; NAME_SIZE_xN is one for N conditions (am_config)
+  local file size sizes=()
+  for file in "$SCHOOLYARD_ROOT/cfg/am/$1"_*.yaml; do
+    size=${file##*/"$1"_} size=${size%.yaml}
+    case $size in *_* | '*') ;; *) sizes+=("$size") ;; esac
+  done
+  echo "${sizes[*]}"
+}
+
+am_names() { # those that there are as 'small'
+  local file names=()
+  for file in "$SCHOOLYARD_ROOT"/cfg/am/*_small.yaml; do
+    file=${file##*/}
+    [ "$file" = ligru_small.yaml ] || names+=("${file%_small.yaml}")
+  done
+  echo "${names[*]}"
 }
 
 words_of() { # OPTION NAME...: OPTION before each, into the array words

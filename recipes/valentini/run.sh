@@ -1,14 +1,10 @@
 #!/usr/bin/env bash
 # VoiceBank-DEMAND: quality of enhanced speech in the table of the papers.  ./run.sh --recipe valentini --source CORPUS
-#   --models NAMES      rows: 'builtin' (shipped weights) or cfg/enhance/NAME.yaml, trained here; default 'builtin segan_plus'
-#   --speakers 28|56    training set                 --device cpu|cuda|auto   where to train and denoise
-#   --partial yes       a part of the corpus will do: the published noisy row is then not asked for
-#   --download yes      fetch the sound into --source (datashare.ed.ac.uk/handle/10283/2791)
 # shellcheck source=recipes/lib/stages.sh
 . "$(dirname "$0")/../lib/stages.sh"
 source_dir='' models='builtin segan_plus' speakers=28 device=auto prepare_words=()
 # shellcheck disable=SC2034 # the usage text of the library shows it
-stages_more="--source DIR [--models 'builtin segan_plus'] [--speakers 28|56] [--device auto] [--partial yes] [--download yes]"
+stages_more="--source DIR [option of the recipe]..."
 
 recipe_option() {
   case $1 in
@@ -19,6 +15,29 @@ recipe_option() {
     --partial | --download) [ "$2" = no ] || prepare_words+=("$1") ;;
     *) return 1 ;;
   esac
+}
+
+recipe_check() {
+  local name
+  stages_unnamed source_dir
+  stages_needs --source "$source_dir"
+  for name in $models; do
+    [ "$name" = builtin ] || [ -f "$SCHOOLYARD_ROOT/cfg/enhance/$name.yaml" ] ||
+      stages_wrong "--models: there is no '$name'; choose from: builtin $(cd "$SCHOOLYARD_ROOT/cfg/enhance" && printf '%s ' *.yaml | sed 's/\.yaml//g')"
+  done
+  case $speakers in 28 | 56) ;; *) stages_wrong "--speakers '$speakers': choose from: 28 56" ;; esac
+  case $device in cpu | auto | cuda*) ;; *) stages_wrong "--device '$device': choose from: cpu cuda auto" ;; esac
+}
+
+recipe_help() {
+  cat <<TEXT
+  --source DIR         the corpus: its zip files, or their folders
+  --models NAMES       rows of the table: builtin (shipped weights), or NAME of cfg/enhance/NAME.yaml, trained here (default: '$models')
+  --speakers 28|56     which training set (default: $speakers)
+  --device DEVICE      cpu, cuda or auto: where to train and denoise (default: $device)
+  --partial yes        a part of the corpus will do: the published noisy row is then not asked for
+  --download yes       fetch the sound into --source (datashare.ed.ac.uk/handle/10283/2791)
+TEXT
 }
 
 score() { # SET CONDITION
@@ -51,7 +70,6 @@ mapfile -t scored_out < <(words --out "${scored[@]}")
 pairs_in=(--in "$data/train" --in "$data/train_noisy")
 tests_in=(--in "$data/test" --in "$data/test_noisy" --in "$data/dev" --in "$data/dev_noisy")
 
-stages_needs --source "$source_dir"
 stages_options="$speakers ${prepare_words[*]}"
 if stage 0 "prepare the pairs" --in "$recipe_dir/prepare.py" --in "$source_dir" --out "$data/train" --out "$data/train_noisy" \
   --out "$data/dev" --out "$data/dev_noisy" --out "$data/test" --out "$data/test_noisy" --out "$data/local/prepared.json"; then
