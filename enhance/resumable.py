@@ -1,6 +1,7 @@
 """An output directory that many files fill: worked on aside under a fixed name, so that a rerun after a kill goes on.
 
-The directory beside (`.NAME.partial`) holds request.json, what was asked for; another request starts anew.
+The directory beside (`.NAME.partial`) holds request.json, what was asked for; another request starts anew, unless it
+differs only in what the caller compares file by file.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,14 @@ class ResumableDir:
     """A directory in the making.
 
     out: where it will stand.  request: plain values that decide its content.  force: replace what stands there.
+    file_by_file: keys of the request that do not make the work aside anew, since the caller compares them itself.
     Raises DiskError where something else stands at `out`.
     """
 
-    def __init__(self, out: str | os.PathLike[str], request: dict[str, Any], *, force: bool = False) -> None:
+    def __init__(
+        self, out: str | os.PathLike[str], request: dict[str, Any], *, force: bool = False,
+        file_by_file: Collection[str] = (),
+    ) -> None:  # fmt: skip
         self.out = Path(os.path.abspath(out))
         self.partial = self.out.with_name(f".{self.out.name}.partial")
         self.request = json.loads(json.dumps(request))
@@ -37,14 +42,18 @@ class ResumableDir:
             return
         if self.out.exists() and not force and (not self.out.is_dir() or any(self.out.iterdir())):
             raise DiskError(out, "already exists", mend="remove it, choose another --out, or pass --force")
-        if _request_of(self.partial) == self.request:
+        before = _request_of(self.partial)
+        if before == self.request:
             get_logger("enhance").info("going on where an earlier run of the same request stopped")
             return
-        try:
-            shutil.rmtree(self.partial, ignore_errors=True)
-            self.partial.mkdir(parents=True)
-        except OSError as error:
-            raise disk_error(out, error) from error
+        if before is not None and _without(before, file_by_file) == _without(self.request, file_by_file):
+            get_logger("enhance").info("going on with what an earlier run left in %s", self.partial)
+        else:
+            try:
+                shutil.rmtree(self.partial, ignore_errors=True)
+                self.partial.mkdir(parents=True)
+            except OSError as error:
+                raise disk_error(out, error) from error
         with write_whole(self.partial / REQUEST) as stream:
             json.dump(self.request, stream)
 
@@ -58,6 +67,10 @@ class ResumableDir:
         except OSError as error:
             raise disk_error(self.out, error) from error
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _without(request: Any, keys: Collection[str]) -> Any:
+    return {key: value for key, value in request.items() if key not in keys} if isinstance(request, dict) else request
 
 
 def _request_of(directory: Path) -> Any:

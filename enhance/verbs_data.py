@@ -31,12 +31,15 @@ def mix(
 
 
 def denoise(
-    out: Annotated[Path, typer.Option(help="directory to write")],
+    out: Annotated[Path, typer.Option(help="directory to write; of one file also a .wav")],
     data: Annotated[Path | None, typer.Option(help="Kaldi data directory of noisy speech")] = None,
     source: Annotated[Path | None, typer.Option("--in", help="audio file, or directory of audio files")] = None,
     model: Annotated[str, typer.Option(help="best.pt of a run, exported weights, or builtin")] = "builtin",
     mix: Annotated[float, typer.Option(help="share of the unprocessed signal added back, 0 to 1")] = 0.0,
     resample: Annotated[bool, typer.Option(help="convert recordings of another sample rate")] = False,
+    channel: Annotated[
+        int | None, typer.Option(help="from 0, of recordings that have several where none is named")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto")] = "cpu",
     max_failed: Annotated[float, typer.Option(help="share of recordings that may fail")] = 0.05,
     ark: Annotated[bool, typer.Option("--ark", help="one wav.ark instead of a wav for each recording")] = False,
@@ -44,14 +47,15 @@ def denoise(
     force: Annotated[bool, typer.Option(help="replace what stands at --out")] = False,
 ) -> None:
     """Enhance a data directory, or plain audio, with a trained generator."""
-    from enhance.denoise import DenoiseConfig, check_choice, denoise_data_dir, denoise_files
+    from enhance.denoise import check_choice, denoise_data_dir, denoise_files
+    from enhance.recording import DenoiseConfig
     from enhance.verbs_train import pick_device
 
     check_choice(data, source, ark)
     try:
         config = DenoiseConfig(
-            model=model, mix=mix, resample=resample, device=pick_device(device), max_failed=max_failed,
-            ark=ark,
+            model=model, mix=mix, resample=resample, channel=channel, device=pick_device(device),
+            max_failed=max_failed, ark=ark,
         )  # fmt: skip
     except ValueError as error:
         raise ConfigError("enhance denoise", str(error), mend="change the option") from error
@@ -60,7 +64,8 @@ def denoise(
     else:
         assert source is not None
         report = denoise_files(source, out, config, jobs=jobs, force=force)
-    typer.echo(f"wrote {out}: {report['recordings']} recordings, {len(report['failed'])} left out")
+    count = report["recordings"]
+    typer.echo(f"{out}: {count} recording{'s' * (count != 1)}, {len(report['failed'])} left out")
 
 
 def score(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from enhance.denoise import DenoiseConfig
 from enhance.distributed import Processes
 from enhance.fine_tune import StartFrom
 from enhance.gate import GateLimits
 from enhance.mixing import MixConfig
 from enhance.optimizers import OptimizerConfig
 from enhance.profile import ProfileConfig
+from enhance.recording import DenoiseConfig
 from enhance.run_log import LogConfig
 from enhance.score import ScoreConfig
 from enhance.search import Range, SearchConfig
@@ -71,6 +71,7 @@ PROVEN: dict[type, dict[str, str]] = {
     DenoiseConfig: {
         "test_denoise.py::test_denoise_writes_what_the_model_gives_for_the_whole_file": "model",
         "test_cli_audio.py::test_denoising_converts_and_replaces_only_when_asked": "mix resample",
+        "test_cli_audio.py::test_a_channel_is_chosen_of_plain_recordings_that_have_several": "channel",
         "test_cli_audio.py::test_denoising_bears_a_stated_share_of_failures": "max_failed",
         "test_every_option.py::test_denoising_runs_on_the_asked_device_and_into_one_ark_on_request": "device ark",
     },
@@ -101,7 +102,7 @@ PROVEN: dict[type, dict[str, str]] = {
 NO_OPTIONS = frozenset({  # what is measured, read or drawn: nobody sets it
     "enhance.augment.child.Voice", "enhance.augment.image_source.Room", "enhance.augment.low_pass.LowPass",
     "enhance.augment.responses.Response", "enhance.compare.Comparison", "enhance.compare.PairedDifference",
-    "enhance.critics.critic.Opinion", "enhance.denoise.Recording", "enhance.foreign.layout.Foreign",
+    "enhance.critics.critic.Opinion", "enhance.recording.Recording", "enhance.foreign.layout.Foreign",
     "enhance.in_step.Step", "enhance.losses.adversarial.Game", "enhance.metrics.Metric",
     "enhance.metrics.dnsmos.Opinion", "enhance.metrics.summary._Group", "enhance.mixing.Mixture", "enhance.pairs._Draw",
     "enhance.pcm_pipe.PcmFormat", "enhance.profile.Profile", "enhance.search._Trial", "enhance.sounds.Sounds",

@@ -61,7 +61,7 @@ def test_mixing_takes_one_rate(clean_dir, noise_dir, tmp_path):
 def test_denoising_converts_and_replaces_only_when_asked(clean_dir, tmp_path, small_model):
     asked = ["denoise", "--data", clean_dir, "--model", small_model, "--out", tmp_path / "out", "--jobs", 1]
     half_rate(clean_dir)
-    assert "8000" in refused(*asked)
+    assert "or pass --resample" in refused(*asked)
     ran(*asked, "--resample")
     before = (tmp_path / "out" / "wav" / "ann-1.wav").read_bytes()
     assert "--force" in refused(*asked, "--resample", "--mix", 0.5)
@@ -74,6 +74,31 @@ def test_denoising_bears_a_stated_share_of_failures(clean_dir, tmp_path, small_m
     asked = ["denoise", "--data", clean_dir, "--model", small_model, "--out", tmp_path / "out", "--jobs", 1]
     assert "bob-1" in refused(*asked)
     assert "4 recordings, 1 left out" in ran(*asked, "--max-failed", 0.2).output
+
+
+def test_a_channel_is_chosen_of_plain_recordings_that_have_several(tmp_path, small_model, make_voice):
+    left, right, mono = make_voice(1, 0.5), make_voice(2, 0.5), make_voice(3, 0.5)
+    for name, sound in (("in/both.wav", np.stack([left, right], 1)), ("in/mono.wav", mono), ("right.wav", right)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        soundfile.write(tmp_path / name, sound, RATE, "PCM_16")
+    asked = ["denoise", "--in", tmp_path / "in", "--model", small_model, "--out", tmp_path / "out", "--jobs", 1]
+    assert "has 2 channels and none is chosen" in refused(*asked)
+    assert "has no channel 2, only 2" in refused(*asked, "--channel", 2)
+    assert "channel must be 0 or more" in refused(*asked, "--channel", -1)
+    ran(*asked, "--channel", 1)
+    ran("denoise", "--in", tmp_path / "right.wav", "--model", small_model, "--out", tmp_path / "alone.wav")
+    assert (tmp_path / "out" / "both.wav").read_bytes() == (tmp_path / "alone.wav").read_bytes()
+    assert soundfile.info(tmp_path / "out" / "mono.wav").frames == len(mono)
+
+
+def test_a_second_identical_run_does_not_claim_to_have_written(clean_dir, tmp_path, small_model, caplog):
+    asked = ["denoise", "--data", clean_dir, "--model", small_model, "--out", tmp_path / "out", "--jobs", 1]
+    first = ran(*asked).output
+    with caplog.at_level("INFO", logger="schoolyard.enhance"):
+        again = ran(*asked).output
+    assert f"{tmp_path / 'out'}: 5 recordings, 0 left out" in first and "wrote" not in again
+    assert again.splitlines()[-1] == first.splitlines()[-1]
+    assert "is there already, made by the same request" in caplog.text
 
 
 def test_a_stream_is_of_the_stated_rate_mix_threads_and_device(alone, small_model, make_voice):

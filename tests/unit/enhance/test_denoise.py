@@ -10,10 +10,11 @@ import pytest
 import soundfile
 import torch
 
-from enhance.denoise import DenoiseConfig, denoise_data_dir, denoise_files
+from enhance.denoise import denoise_data_dir, denoise_files
+from enhance.recording import DenoiseConfig
 from enhance.streaming import enhance_samples
 from enhance.weights import load_generator
-from harness.errors import AudioError, CheckpointError, DataDirError, DiskError
+from harness.errors import AudioError, CheckpointError, ConfigError, DataDirError, DiskError
 from kaldi_bridge.data_dir import DataDir
 
 RATE = 16000
@@ -131,6 +132,137 @@ def test_a_rerun_after_a_kill_goes_on_with_what_is_missing(clean_dir, small_mode
     monkeypatch.setattr(enhance.streaming, "enhance_blocks", counts)
     denoise_data_dir(clean_dir, tmp_path / "out", DenoiseConfig(model=str(small_model)), jobs=1)
     assert seen + again == DataDir.read(clean_dir).utterances
+
+
+@pytest.fixture
+def enhanced_ones(monkeypatch):
+    """The names of recordings in the order in which they go through a generator."""
+    import enhance.streaming
+
+    real, names = enhance.streaming.enhance_blocks, []
+    monkeypatch.setattr(
+        enhance.streaming, "enhance_blocks",
+        lambda *words, where, **named: names.append(where) or real(*words, where=where, **named),
+    )  # fmt: skip
+    return names
+
+
+@pytest.fixture
+def sounds(tmp_path, make_voice):
+    """A folder of a good recording, one at 8 kHz, one of two channels, and one that is no sound."""
+    (tmp_path / "in").mkdir()
+    soundfile.write(tmp_path / "in" / "a.wav", make_voice(0, 0.5), RATE, "PCM_16")
+    soundfile.write(tmp_path / "in" / "b.wav", make_voice(1, 0.5)[::2], RATE // 2, "PCM_16")
+    both = np.stack([make_voice(2, 0.5), make_voice(3, 0.5)], 1)
+    soundfile.write(tmp_path / "in" / "c.wav", both, RATE, "PCM_16")
+    (tmp_path / "in" / "d.wav").write_bytes(b"no sound")
+    return tmp_path / "in"
+
+
+def test_what_was_enhanced_before_a_failure_is_kept_for_the_run_after_the_repair(
+    sounds, small_model, tmp_path, enhanced_ones
+):
+    def run(**options):
+        config = DenoiseConfig(model=str(small_model), **options)
+        return denoise_files(sounds, tmp_path / "out", config, jobs=1)["failed"]
+
+    with pytest.raises(AudioError, match="3 of 4 recordings failed") as caught:
+        run()
+    assert "the 1 that were enhanced are kept in " in caught.value.mend
+    assert str(tmp_path / ".out.partial") in caught.value.mend
+    (sounds / "d.wav").unlink()
+    with pytest.raises(AudioError, match="1 of 3 recordings failed"):
+        run(resample=True)
+    assert not (tmp_path / "out").exists()
+    assert run(resample=True, channel=1) == {}
+    assert enhanced_ones == ["a.wav", "b.wav", "c.wav"]
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.wav")}
+    denoise_files(sounds, tmp_path / "new", DenoiseConfig(model=str(small_model), resample=True, channel=1), jobs=1)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "new").glob("*.wav")} == whole
+    assert sorted(whole) == ["a.wav", "b.wav", "c.wav"]
+    assert not (tmp_path / ".out.partial").exists()
+
+
+def test_kept_work_that_no_longer_is_what_was_asked_for_is_made_anew(
+    sounds, small_model, tmp_path, enhanced_ones, make_voice
+):
+    def fails(**options):
+        with pytest.raises(AudioError):
+            denoise_files(sounds, tmp_path / "out", DenoiseConfig(model=str(small_model), **options), jobs=1)
+        made, enhanced_ones[:] = list(enhanced_ones), []
+        return made
+
+    assert fails(resample=True, channel=0) == ["a.wav", "b.wav", "c.wav"]
+    assert fails(resample=True, channel=1) == ["c.wav"]
+    soundfile.write(sounds / "a.wav", make_voice(5, 0.6), RATE, "PCM_16")
+    assert fails(resample=True, channel=1) == ["a.wav"]
+    assert fails(channel=1) == []  # what needed --resample is refused without, and not taken from before
+    left = {path.name for path in (tmp_path / ".out.partial").glob("*.wav")}
+    assert left == {"a.wav", "c.wav"}
+    (sounds / "a.wav").unlink()
+    assert fails(channel=1) == []
+    assert {path.name for path in (tmp_path / ".out.partial").glob("*.wav")} == {"c.wav"}
+    assert fails(channel=1, mix=0.5) == ["c.wav"]
+
+
+def test_the_mend_of_a_failure_is_that_of_its_recordings(sounds, small_model, tmp_path):
+    with pytest.raises(AudioError) as caught:
+        denoise_files(sounds, tmp_path / "out", DenoiseConfig(model=str(small_model)), jobs=1)
+    for way_out in ("--resample", "--channel (0 to 1)", "sox IN OUT remix -", "reco2file_and_channel",
+                    "give wav, flac, ogg or sph", "--max-failed"):  # fmt: skip
+        assert way_out in caught.value.mend
+
+
+def test_one_file_is_enhanced_into_the_wav_that_is_named(sounds, small_model, tmp_path):
+    config = DenoiseConfig(model=str(small_model))
+    report = denoise_files(sounds / "a.wav", tmp_path / "deep" / "one.wav", config, jobs=1)
+    assert (report["recordings"], report["samples"]) == (1, 8000)
+    denoise_files(sounds / "a.wav", tmp_path / "out", config, jobs=1)
+    assert (tmp_path / "deep" / "one.wav").read_bytes() == (tmp_path / "out" / "a.wav").read_bytes()
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["one.wav"]
+    with pytest.raises(DiskError, match="already exists"):
+        denoise_files(sounds / "a.wav", tmp_path / "deep" / "one.wav", config)
+    mixed = DenoiseConfig(model=str(small_model), mix=0.5)
+    denoise_files(sounds / "a.wav", tmp_path / "deep" / "one.wav", mixed, force=True)
+    assert (tmp_path / "deep" / "one.wav").read_bytes() != (tmp_path / "out" / "a.wav").read_bytes()
+    with pytest.raises(AudioError, match="is not sound that can be read"):
+        denoise_files(sounds / "d.wav", tmp_path / "two.wav", config)
+    assert not (tmp_path / "two.wav").exists()
+
+
+def test_an_output_with_a_sound_files_name_that_cannot_become_one_is_refused(sounds, small_model, tmp_path):
+    config = DenoiseConfig(model=str(small_model))
+    with pytest.raises(ConfigError, match=r"x.wav: has the name of a sound file, and --in is a directory"):
+        denoise_files(sounds, tmp_path / "x.wav", config)
+    with pytest.raises(ConfigError, match="only wav is written") as caught:
+        denoise_files(sounds / "a.wav", tmp_path / "x.flac", config)
+    assert caught.value.mend == f"--out {tmp_path / 'x.wav'}"
+
+
+def test_an_output_in_or_around_the_input_is_refused(sounds, clean_dir, small_model, tmp_path):
+    config, before = DenoiseConfig(model=str(small_model), max_failed=0.9), (sounds / "a.wav").read_bytes()
+    with pytest.raises(ConfigError, match="lies inside the input"):
+        denoise_files(sounds, sounds / "out", config, force=True)
+    for source, out in ((sounds, sounds), (sounds, tmp_path), (sounds / "a.wav", sounds), (sounds / "a.wav",) * 2):
+        with pytest.raises(ConfigError, match="would replace the input"):
+            denoise_files(source, out, config, force=True)
+    for out in (clean_dir, tmp_path):
+        with pytest.raises(ConfigError, match="would replace the input"):
+            denoise_data_dir(clean_dir, out, config, force=True)
+    assert (sounds / "a.wav").read_bytes() == before
+    assert len(DataDir.read(clean_dir).utterances) == 5
+
+
+def test_files_that_would_become_the_same_wav_are_named(sounds, small_model, tmp_path, make_voice):
+    soundfile.write(sounds / "a.flac", make_voice(1, 0.5), RATE)
+    with pytest.raises(AudioError, match=r"a\.flac and a\.wav differ in their suffix only"):
+        denoise_files(sounds, tmp_path / "out", DenoiseConfig(model=str(small_model)))
+
+
+def test_a_folder_of_sounds_is_no_data_directory_and_the_option_for_it_is_named(sounds, small_model, tmp_path):
+    with pytest.raises(DataDirError, match="has no utt2spk") as caught:
+        denoise_data_dir(sounds, tmp_path / "out", DenoiseConfig(model=str(small_model)))
+    assert "--in instead of --data" in caught.value.mend
 
 
 def test_a_finished_directory_is_left_alone_by_the_same_command(clean_dir, small_model, tmp_path):
@@ -285,7 +417,7 @@ def test_memory_does_not_grow_with_the_recording(small_model, tmp_path, make_voi
         soundfile.write(path, np.tile(piece, 2 * minutes), RATE, "PCM_16")
         script = (
             "import re, sys, torch; torch.set_num_threads(1)\n"
-            "from enhance.denoise import DenoiseConfig, denoise_files\n"
+            "from enhance.denoise import denoise_files\nfrom enhance.recording import DenoiseConfig\n"
             "denoise_files(sys.argv[1], sys.argv[2], DenoiseConfig(model=sys.argv[3]), jobs=1)\n"
             "print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
         )

@@ -11,9 +11,10 @@ import pytest
 
 import enhance
 from enhance.critics import CRITICS
-from enhance.denoise import DenoiseConfig, denoise_data_dir
+from enhance.denoise import denoise_data_dir
 from enhance.models import MODELS
 from enhance.objectives import OBJECTIVES
+from enhance.recording import DenoiseConfig
 from enhance.settings import _Settings, build_generator, build_objective, load_settings
 from enhance.train import RunOptions, Trainer
 from tests.command_words import named_in

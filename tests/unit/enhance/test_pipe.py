@@ -20,9 +20,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from enhance.denoise import DenoiseConfig, denoise_data_dir
+from enhance.denoise import denoise_data_dir
 from enhance.pipe_client import ERROR, OK, ask, client_asked
 from enhance.piped import enhance_wav
+from enhance.recording import DenoiseConfig
 from enhance.serve import EnhanceServer, free_socket
 from enhance.weights import load_generator
 from harness.errors import AudioError, ConfigError
