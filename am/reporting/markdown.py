@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from am.reporting.chapter import Chapter, Chart
 from am.reporting.examples import Example, Examples
@@ -17,16 +17,22 @@ def markdown(title: str, headlines: Sequence[Headline], notes: Sequence[str], ch
         parts.append("\n".join(f"- **{line.text}**" if line.main else f"- {line.text}" for line in headlines))
     parts += [note.strip() for note in notes]
     for chapter in chapters:
-        parts += [f"## {chapter.title}", *chapter.text]
-        parts.append("\n".join(f"- {point}" for point in chapter.points + chapter.twin_points))
-        for block in chapter.blocks:
-            if isinstance(block, Table):
-                parts += [f"*{block.caption}*" if len(chapter.blocks) > 1 else "", block.markdown()]
-            elif isinstance(block, Chart) and block.in_markdown:
-                parts.append(block.table.markdown())
-            elif isinstance(block, Examples):
-                parts.append(_examples(block))
+        body = [part for part in _body(chapter) if part]
+        parts += [f"## {chapter.title}", *body] if body else []
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _body(chapter: Chapter) -> Iterator[str]:
+    yield from chapter.text
+    yield "\n".join(f"- {point}" for point in chapter.points + chapter.twin_points)
+    for block in chapter.blocks:
+        if isinstance(block, Table):
+            yield f"*{block.caption}*" if len(chapter.blocks) > 1 else ""
+            yield block.markdown()
+        elif isinstance(block, Chart) and block.in_markdown:
+            yield block.table.markdown()
+        elif isinstance(block, Examples):
+            yield _examples(block)
 
 
 def _examples(examples: Examples) -> str:
