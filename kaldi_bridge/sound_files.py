@@ -81,7 +81,10 @@ def _sound_in(stream: IO[bytes], where: str) -> Iterator[tuple[Any, SoundInfo]]:
         sound = soundfile.SoundFile(stream)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         problem = f"is not sound that can be read ({_reason(error)})"
-        mend = "give wav, flac, ogg or sph; convert others in wav.scp (sph2pipe ... |, ffmpeg ... |)"
+        mend = (
+            "give wav, flac, ogg or sph; convert others (ffmpeg -i IN OUT.wav), in wav.scp also by a command "
+            "(sph2pipe ... |, ffmpeg ... |)"
+        )
         raise AudioError(where, problem, mend=mend) from error
     with sound:
         if sound.frames <= 0:

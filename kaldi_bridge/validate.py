@@ -21,6 +21,13 @@ from kaldi_bridge.text_tables import fields_of, group_by_speaker, key_and_value
 ILLEGAL_WORDS = ("<s>", "</s>", "#0")
 SORT_MEND = "sort it by bytes (LC_ALL=C sort), or run: python -m kaldi_bridge fix"
 LIST_MEND = "run: python -m kaldi_bridge fix (keeps what all tables have), or add the missing lines"
+ABSENT_MENDS = {
+    "utt2spk": "make utt2spk: one line '<utterance> <speaker>' an utterance",
+    "spk2utt": "make it from utt2spk: python -m kaldi_bridge fix",
+    "text": "make text, or pass --no-text",
+    "wav.scp": "make wav.scp, or pass --no-wav",
+    "feats.scp": "make feats.scp (python -m kaldi_bridge features), or pass --no-feats",
+}  # of the tables that may be required
 LINE_ENDS_MEND = "convert the line ends (sed -i 's/\\r$//')"
 
 
@@ -213,8 +220,7 @@ class _Judge:
         if name in self.options.ignore:
             return None, []
         if not path.is_file():
-            missing = Problem(str(path), "no such file", f"make {name}, or tell the validator that it may be absent")
-            return None, [missing] if required else []
+            return None, [Problem(str(path), "no such file", ABSENT_MENDS[name])] if required else []
         raw = path.read_bytes()
         if not raw:
             must_hold = required or name == "text"

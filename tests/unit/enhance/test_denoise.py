@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from typer.testing import CliRunner
 
 from enhance.denoise import denoise_data_dir, denoise_files
 from enhance.recording import DenoiseConfig
 from enhance.streaming import enhance_samples
 from enhance.weights import load_generator
 from harness.errors import AudioError, CheckpointError, ConfigError, DataDirError, DiskError
+from kaldi_bridge.__main__ import app
 from kaldi_bridge.data_dir import DataDir
 
 RATE = 16000
@@ -328,6 +330,26 @@ def test_resampling_is_done_only_when_asked_for_and_said(clean_dir, small_model,
     report = denoise_data_dir(clean_dir, tmp_path / "out", config, jobs=1)
     assert report["resampled_from"] == [8000]
     assert len(audio_of(tmp_path / "out")["bob-1"]) == 17600
+
+
+def test_each_table_that_an_enhanced_directory_lacks_is_let_be_by_what_the_validator_says(
+    clean_dir, small_model, tmp_path
+):
+    out = tmp_path / "out"
+    denoise_data_dir(clean_dir, out, DenoiseConfig(model=str(small_model)), jobs=1)
+    let_be: list[str] = []
+    for name, option in (("feats.scp", "--no-feats"), ("text", "--no-text"), ("wav.scp", "--no-wav")):
+        (out / name).unlink(missing_ok=True)
+        refusal = CliRunner().invoke(app, ["validate", str(out), *let_be]).exception
+        assert isinstance(refusal, DataDirError) and refusal.where == str(out / name)
+        assert f"or pass {option}" in refusal.mend
+        let_be.append(option)
+        assert CliRunner().invoke(app, ["validate", str(out), *let_be]).exit_code == 0
+    (out / "spk2utt").unlink()
+    refusal = CliRunner().invoke(app, ["validate", str(out), *let_be]).exception
+    assert isinstance(refusal, DataDirError) and "python -m kaldi_bridge fix" in refusal.mend
+    CliRunner().invoke(app, ["fix", str(out)])
+    assert CliRunner().invoke(app, ["validate", str(out), *let_be]).exit_code == 0
 
 
 def test_a_channel_is_chosen_by_reco2file_and_channel(clean_dir, small_model, tmp_path, audio_of):
