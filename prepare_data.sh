@@ -2,7 +2,8 @@
 # prepare_data.sh: one corpus on disk -> validated Kaldi data directories, split by speaker.
 #   ./prepare_data.sh --corpus NAME [--source DIR] --out DIR [options of the corpus]
 # NAME is a folder of recipes/ with a prepare.py; its options: ./prepare_data.sh --corpus NAME --help.
-# DIR after --source holds the corpus as its publisher unpacks it; DIR after --out gets train, dev, test and local/lexicon.txt.
+# DIR after --source holds the corpus as its publisher unpacks it.  DIR after --out gets train, dev and test,
+# and local/lexicon.txt where the corpus has a lexicon or --lexicon gives one; of noises noise/ or rooms/ (docs/corpora.md).
 set -euo pipefail
 # shellcheck source=recipes/lib/setup.sh
 . "$(dirname "${BASH_SOURCE[0]}")/recipes/lib/setup.sh"
@@ -31,10 +32,11 @@ while [ $# -gt 0 ]; do
 done
 if [ -z "$corpus" ]; then
   case "${rest[*]:-}" in
-    *-h*) sed -n '2,5s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" && exit 0 ;;
+    *-h*) sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" && exit 0 ;;
   esac
   wrong "--corpus is missing"
 fi
 [ -f "$SCHOOLYARD_ROOT/recipes/$corpus/prepare.py" ] || wrong "there is no corpus '$corpus'"
 schoolyard_setup
+export PREPARE_COMMAND="./prepare_data.sh --corpus $corpus"
 exec python "$SCHOOLYARD_ROOT/recipes/$corpus/prepare.py" ${rest[@]+"${rest[@]}"}

@@ -23,12 +23,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from harness.cli import app_for, run
+from harness.cli import app_for
 from harness.config import load_config, to_plain
 from harness.errors import ConfigError, DataDirError
 from kaldi_bridge.data_dir import DataDir
 from kaldi_bridge.text_tables import text_lines
 from recipes.lib.corpus import LeftOut, Lexicon, Lists, Out, Overrides, Seed, Source, sets_of, write_lexicon, write_sets
+from recipes.lib.preparation import run_preparation
 from recipes.lib.transcripts import PLAIN, Conventions, TranscriptConfig
 
 TEST_EVERY, DEV_EVERY = 5, 10
@@ -171,4 +172,4 @@ def read_marks(source: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    run(app)
+    run_preparation(app)

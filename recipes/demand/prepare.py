@@ -18,12 +18,13 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import app_for, run
+from harness.cli import app_for
 from harness.errors import AudioError, ConfigError
 from harness.log import get_logger
 from kaldi_bridge.sound_sources import SoundSource, SourcesConfig, write_sources
 from recipes.lib.corpus_root import DownloadOption
 from recipes.lib.download import Archive, fetch_and_unpack
+from recipes.lib.preparation import run_preparation
 
 PLACES = {
     "train": ("DKITCHEN", "OMEETING", "PCAFETER", "PRESTO", "PSTATION", "STRAFFIC", "TCAR", "TMETRO", "NFIELD",
@@ -94,4 +95,4 @@ def _source(place: Path, microphone: str, part: str) -> SoundSource:
 
 
 if __name__ == "__main__":
-    run(app)
+    run_preparation(app)

@@ -19,11 +19,12 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import app_for, run
+from harness.cli import app_for
 from harness.errors import AudioError, ConfigError
 from kaldi_bridge.sound_sources import SoundSource, SourcesConfig, require, write_sources
 from recipes.lib.corpus_root import DownloadOption, corpus_root
 from recipes.lib.download import Archive
+from recipes.lib.preparation import run_preparation
 
 ARCHIVES = (  # GitHub packs its zip anew at will: the digest is that of the copy which PaddleAudio keeps
     Archive(
@@ -92,4 +93,4 @@ def _refuse_split_recordings(source: Path, found: list[tuple[SoundSource, str]])
 
 
 if __name__ == "__main__":
-    run(app)
+    run_preparation(app)

@@ -26,10 +26,11 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli import app_for, run
+from harness.cli import app_for
 from harness.config import load_config
 from harness.errors import ConfigError, DataDirError
 from recipes.lib.corpus import LeftOut, Out, Overrides, write_lexicon, write_sets
+from recipes.lib.preparation import run_preparation
 from recipes.lib.spoken import (
     DevEvery,
     LexiconOption,
@@ -78,7 +79,7 @@ def prepare(
 ) -> None:
     """Write the data directories, split by speaker."""
     if not source.is_dir():
-        raise DataDirError(source, "no such folder", mend=MEND)
+        raise DataDirError(source, "no such folder", mend="check the path after --source")
     left_out = LeftOut(max_share=max_lost)
     pattern = _pattern(speaker)
     rows = _beside(source, left_out) if transcripts is None else _table(transcripts)
@@ -225,4 +226,4 @@ def _json(text: str, where: str) -> Any:
 
 
 if __name__ == "__main__":
-    run(app)
+    run_preparation(app)

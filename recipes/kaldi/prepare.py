@@ -22,7 +22,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import app_for, run
+from harness.cli import app_for
 from harness.errors import DataDirError
 from harness.log import get_logger
 from kaldi_bridge.data_dir import SINGLE_VALUES, DataDir, key_kind
@@ -30,6 +30,7 @@ from kaldi_bridge.extended_names import place_of
 from kaldi_bridge.fix import fix_data_dir
 from kaldi_bridge.held_out import held_out_speakers
 from recipes.lib.corpus import LeftOut, Out, write_lexicon, write_sets
+from recipes.lib.preparation import run_preparation
 from recipes.lib.spoken import DevEvery, LexiconOption, MaxLost, PartOption, SeedOption, TestEvery, parted
 
 MEND = "give --source a data directory (utt2spk, wav.scp, text), or a folder with train and test"
@@ -129,4 +130,4 @@ def _is_there(name: str) -> bool:
 
 
 if __name__ == "__main__":
-    run(app)
+    run_preparation(app)

@@ -18,11 +18,13 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import app_for, run
+from harness.cli import app_for
 from harness.config import load_config
+from harness.errors import DataDirError
 from kaldi_bridge.data_dir import DataDir
 from kaldi_bridge.lhotse_manifests import Supervision, read_manifests
 from recipes.lib.corpus import LeftOut, Out, Overrides, write_lexicon, write_sets
+from recipes.lib.preparation import run_preparation
 from recipes.lib.spoken import (
     DevEvery,
     LexiconOption,
@@ -56,6 +58,8 @@ def prepare(
     max_lost: MaxLost = 0.1,
 ) -> None:
     """Write the data directories."""
+    if not source.is_dir():
+        raise DataDirError(source, "no such folder", mend="check the path after --source")
     left_out = LeftOut(max_share=max_lost)
     config = None if raw_text else load_config(TranscriptConfig, None, overrides=overrides or [])
     parts = {name: source / name for name in ("train", "dev", "test") if (source / name).is_dir()}
@@ -95,4 +99,4 @@ def _spoken(one: Supervision, text: str) -> Spoken:
 
 
 if __name__ == "__main__":
-    run(app)
+    run_preparation(app)

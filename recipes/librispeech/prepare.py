@@ -17,13 +17,14 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import app_for, run
+from harness.cli import app_for
 from harness.errors import ConfigError, DataDirError
 from kaldi_bridge.data_dir import DataDir
 from kaldi_bridge.text_tables import key_and_value, text_lines
 from recipes.lib.corpus import LeftOut, Out, Source, write_lexicon, write_sets
 from recipes.lib.download import Archive, fetch, unpack
 from recipes.lib.plain_wav import Jobs, Wav, as_plain_wav
+from recipes.lib.preparation import run_preparation
 
 MIRROR = "https://us.openslr.org"
 SUBSETS = {  # md5 as published beside the archives
@@ -136,4 +137,4 @@ def read_set(root: Path, subsets: list[str], path: Path, genders: dict[str, str]
 
 
 if __name__ == "__main__":
-    run(app)
+    run_preparation(app)

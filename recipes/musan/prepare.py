@@ -19,11 +19,12 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import app_for, run
+from harness.cli import app_for
 from harness.errors import ConfigError
 from kaldi_bridge.sound_sources import SoundSource, SourcesConfig, part_of, require, write_sources
 from recipes.lib.corpus_root import DownloadOption, corpus_root
 from recipes.lib.download import Archive
+from recipes.lib.preparation import run_preparation
 
 ARCHIVES = (
     Archive(
@@ -65,4 +66,4 @@ def prepare(
 
 
 if __name__ == "__main__":
-    run(app)
+    run_preparation(app)

@@ -22,13 +22,14 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import app_for, run
+from harness.cli import app_for
 from harness.config import load_config, to_plain
 from harness.errors import DataDirError
 from kaldi_bridge.data_dir import DataDir
 from kaldi_bridge.sound_files import open_sound
 from recipes.lib.corpus import LeftOut, Lexicon, Out, Overrides, Source, write_lexicon, write_sets
 from recipes.lib.plain_wav import Jobs, Wav, as_plain_wav
+from recipes.lib.preparation import run_preparation
 from recipes.lib.transcripts import PLAIN, Conventions, TranscriptConfig
 
 PARTS = {"train": "train", "dev": "development", "test": "test"}
@@ -120,4 +121,4 @@ def _seconds(path: Path) -> float:
 
 
 if __name__ == "__main__":
-    run(app)
+    run_preparation(app)

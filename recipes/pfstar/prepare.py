@@ -24,13 +24,14 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import app_for, run
+from harness.cli import app_for
 from harness.config import load_config, to_plain
 from harness.errors import DataDirError
 from kaldi_bridge.data_dir import DataDir
 from kaldi_bridge.text_tables import read_text_table, text_lines
 from recipes.lib.corpus import LeftOut, Lexicon, Out, Overrides, Source, write_lexicon, write_sets
 from recipes.lib.plain_wav import Jobs, as_plain_wav
+from recipes.lib.preparation import run_preparation
 from recipes.lib.transcripts import PLAIN, Conventions, TranscriptConfig
 
 PARTS = {"train": "train", "dev": "eval", "test": "test"}
@@ -144,4 +145,4 @@ def with_ages(data: DataDir, years: Mapping[str, str], table: Path) -> DataDir:
 
 
 if __name__ == "__main__":
-    run(app)
+    run_preparation(app)

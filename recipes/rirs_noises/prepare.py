@@ -21,13 +21,14 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import app_for, run
+from harness.cli import app_for
 from harness.errors import AudioError, ConfigError
 from harness.log import get_logger
 from kaldi_bridge.sound_sources import SoundSource, SourcesConfig, part_of, require, write_sources
 from kaldi_bridge.text_tables import fields_of, text_lines
 from recipes.lib.corpus_root import DownloadOption, corpus_root
 from recipes.lib.download import Archive
+from recipes.lib.preparation import run_preparation
 
 ARCHIVES = (
     Archive(
@@ -118,4 +119,4 @@ def _first_places(rooms: list[tuple[str, SoundSource]], per_room: int) -> list[t
 
 
 if __name__ == "__main__":
-    run(app)
+    run_preparation(app)

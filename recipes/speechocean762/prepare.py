@@ -24,7 +24,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import app_for, run
+from harness.cli import app_for
 from harness.errors import DataDirError
 from harness.log import get_logger
 from kaldi_bridge.data_dir import DataDir
@@ -33,6 +33,7 @@ from kaldi_bridge.text_tables import read_text_table
 from recipes.lib.corpus import LeftOut, Out, Seed, Source, write_lexicon, write_sets
 from recipes.lib.corpus_root import DownloadOption, corpus_root
 from recipes.lib.download import Archive
+from recipes.lib.preparation import run_preparation
 
 PARTS = ("train", "test")
 DEV_EVERY = 7  # of the train speakers: 9 of 58 children
@@ -147,4 +148,4 @@ def _only(table: Mapping[str, str], keys: set[str]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    run(app)
+    run_preparation(app)

@@ -24,7 +24,7 @@ from sentences import LEXICON, draw_sentences
 from speech import SAMPLE_RATE, Child, Samples, Sentence, make_child, speak
 
 from harness.atomic import whole_dir, write_whole
-from harness.cli import app_for, run
+from harness.cli import app_for
 from harness.config import load_config
 from harness.log import get_logger, progress
 from harness.seed import rng_for
@@ -32,6 +32,7 @@ from kaldi_bridge.data_dir import DataDir
 from kaldi_bridge.held_out import held_out_speakers
 from kaldi_bridge.sound_files import write_wav
 from kaldi_bridge.split import refuse_shared_speakers
+from recipes.lib.preparation import run_preparation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,4 +163,4 @@ def _log_size(data: DataDir) -> None:
 
 
 if __name__ == "__main__":
-    run(app)
+    run_preparation(app)

@@ -32,7 +32,7 @@ import numpy as np
 import typer
 
 from harness.atomic import whole_dir
-from harness.cli import app_for, run
+from harness.cli import app_for
 from harness.config import load_config
 from harness.errors import AudioError, DataDirError
 from harness.jobs import map_jobs
@@ -44,6 +44,7 @@ from kaldi_bridge.sound_files import Samples, read_sound, write_wav
 from recipes.lib.corpus import LeftOut, Out, Overrides, Source, write_sets
 from recipes.lib.download import Archive, fetch
 from recipes.lib.plain_wav import Jobs
+from recipes.lib.preparation import run_preparation
 from recipes.lib.transcripts import Conventions, TranscriptConfig
 
 UTTERANCE = re.compile(r"(p\d{3})_\d{3}")
@@ -309,4 +310,4 @@ def _dev_speakers(train: DataDir, variant: str, asked: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    run(app)
+    run_preparation(app)

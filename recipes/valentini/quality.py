@@ -17,8 +17,9 @@ from typing import Annotated, Any
 import typer
 
 from harness.atomic import write_whole
-from harness.cli import app_for, run
+from harness.cli import app_for
 from harness.errors import ConfigError, SchoolyardError
+from recipes.lib.preparation import run_preparation
 
 COLUMNS = {"pesq": "PESQ", "csig": "CSIG", "cbak": "CBAK", "covl": "COVL", "ssnr": "SSNR, dB"}
 NOISY = {"pesq": 1.97, "csig": 3.35, "cbak": 2.44, "covl": 2.63, "ssnr": 1.68}
@@ -137,4 +138,4 @@ def _markdown(columns: Mapping[str, str], rows: Sequence[tuple[str, Mapping[str,
 
 
 if __name__ == "__main__":
-    run(app)
+    run_preparation(app)

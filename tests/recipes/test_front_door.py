@@ -84,6 +84,32 @@ def test_prepare_data_explains_itself(environment: dict[str, str]) -> None:
     assert "--corpus NAME" in result.stdout
 
 
+def test_a_preparation_is_named_as_its_user_called_it(environment: dict[str, str], tmp_path: Path) -> None:
+    called = call("prepare_data.sh", "--corpus", "folder", "--out", str(tmp_path / "out"), env=environment)
+    assert called.returncode == 2
+    assert "Try './prepare_data.sh --corpus folder --help' for help." in called.stderr
+    command = [sys.executable, "recipes/folder/prepare.py"]
+    alone = subprocess.run(
+        command, cwd=ROOT, env=environment | {"PYTHONPATH": "."}, capture_output=True, text=True, check=False
+    )
+    assert "Try 'python recipes/folder/prepare.py --help' for help." in alone.stderr
+
+
+@pytest.mark.parametrize("corpus", sorted(path.parent.name for path in ROOT.glob("recipes/*/prepare.py")))
+def test_every_preparation_runs_under_that_name(corpus: str) -> None:
+    text = (ROOT / f"recipes/{corpus}/prepare.py").read_text()
+    assert f'app_for("recipes/{corpus}/prepare.py"' in text
+    assert text.endswith('if __name__ == "__main__":\n    run_preparation(app)\n')
+
+
+def test_the_developers_help_says_what_ci_runs_beside_the_check() -> None:
+    said = subprocess.run([str(ROOT / "dev"), "help"], capture_output=True, text=True, check=True).stdout
+    ci = (ROOT / ".ci/run").read_text()
+    assert "CI (.ci/run) runs it too, and with" in said
+    assert "./dev check\n" in ci
+    assert "tests/recipes/test_kaldi_recipe.py -m kaldi" in ci
+
+
 def test_prepare_data_hands_options_to_the_corpus(environment: dict[str, str], tmp_path: Path) -> None:
     result = call(
         "prepare_data.sh", "--corpus", "speechocean762", "--source", str(tmp_path), "--out", "x", env=environment

@@ -268,6 +268,18 @@ def test_a_damaged_json_line_is_named(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("corpus", ["folder", "lhotse"])
+def test_a_folder_that_is_not_there_is_said_to_be_missing(corpus: str, tmp_path: Path) -> None:
+    error = refusal(corpus, tmp_path / "nowhere", tmp_path / "out")
+    assert f"ERROR {tmp_path}/nowhere: no such folder" in error
+    assert "mend: check the path after --source" in error
+
+
+def test_without_a_lexicon_none_is_written(tmp_path: Path) -> None:
+    prepared("folder", folder(tmp_path / "source"), tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out/local").iterdir()] == ["prepared.json"]
+
+
 def test_a_lexicon_is_taken_along_and_its_missing_words_are_listed(tmp_path: Path) -> None:
     source = folder(tmp_path / "source")
     (tmp_path / "lexicon.txt").write_text("hello HH AH L OW\nI AY\nam AE M\n")
