@@ -79,7 +79,7 @@ check_models() {
     [ -n "$sizes" ] || stages_wrong "--baselines: there is no model '$name'; choose from: $(am_names)"
     case " $sizes " in
       *" $am_size "*) ;;
-      *) stages_wrong "--am-size '$am_size': $name has $sizes" ;;
+      *) stages_wrong "--am-size '$am_size': the sizes of $name are: $sizes" ;;
     esac
   done
 }

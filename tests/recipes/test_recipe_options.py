@@ -63,8 +63,8 @@ def test_defaults_in_the_help_are_those_of_the_recipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "words", "said"),
     [
-        ("toy", ["--am-size", "huge"], "--am-size 'huge': ligru has paper small tiny"),
-        ("toy", ["--baselines", "lstm"], "--am-size 'tiny': lstm has paper small"),
+        ("toy", ["--am-size", "huge"], "--am-size 'huge': the sizes of ligru are: paper small tiny"),
+        ("toy", ["--baselines", "lstm"], "--am-size 'tiny': the sizes of lstm are: paper small"),
         ("toy", ["--baselines", "lstn"], "--baselines: there is no model 'lstn'; choose from: cnn gru lstm"),
         ("toy", ["--enhancer", "nosuch"], "--enhancer 'nosuch' is no file; choose builtin, train or a checkpoint"),
         ("toy", ["--open-lm", "nosuch"], "--open-lm nosuch: no such file or directory"),
