@@ -86,7 +86,9 @@ def macs_a_second(model: Generator) -> float | None:
         with FlopCounterMode(display=False) as counter, _without_data(), torch.no_grad():
             model(torch.zeros(1, model.sample_rate, device=device))
     except (RuntimeError, NotImplementedError, SchoolyardError) as error:
-        get_logger("enhance").warning("%s: MACs not counted (%s)", type(model).__name__, str(error).splitlines()[0])
+        mend = f"; {error.mend}" if isinstance(error, SchoolyardError) else ""
+        reason = str(error).splitlines()[0] + mend
+        get_logger("enhance").warning("%s: MACs not counted (%s)", type(model).__name__, reason)
         return None
     finally:
         for hook in hooks:
@@ -136,7 +138,7 @@ def _measured_or_none(settings: Any, path: Path) -> float | None:
     try:
         return measured(settings)
     except SchoolyardError as error:
-        get_logger("enhance").warning("%s: speed not measured (%s)", path.stem, error.problem)
+        get_logger("enhance").warning("%s: speed not measured (%s; %s)", path.stem, error.problem, error.mend)
         return None
 
 

@@ -67,6 +67,11 @@ def test_the_table_in_the_docs_is_what_the_verb_prints():
         assert float(speed) > 0
 
 
+def test_every_model_has_a_toy_beside_it():
+    toys = {load_settings(path).model for path in (ROOT / "cfg/enhance").glob("*_toy.yaml")}
+    assert {load_settings(path).model for path in PAPERS} == toys
+
+
 def test_every_settings_file_is_explained_in_the_docs():
     named = {name for row in rows_of("What each one is") for name in names_in(row.split(" | ")[0].removeprefix("| "))}
     assert named == {path.stem for path in PAPERS}

@@ -111,7 +111,7 @@ def test_without_transformers_the_work_of_finally_is_not_counted_and_that_is_sai
     with caplog.at_level("WARNING", logger="schoolyard.enhance"):
         row = cost_of(CFG / "finally_stage1.yaml")
     assert (row.parameters, row.macs) == (77_004_982, None)
-    assert "MACs not counted (wavlm: WavLM needs the package transformers)" in caplog.text
+    assert "MACs not counted (wavlm: WavLM needs the package transformers; pip install transformers)" in caplog.text
     assert "| not counted |" in markdown_table([row])
 
 
