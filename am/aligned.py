@@ -51,7 +51,8 @@ def read_aligned(path: str | Path) -> Aligned:
     path = path / NAME if path.is_dir() else path
     mend = "make it with am score"
     if not path.is_file():
-        raise DataDirError(path, "there are no aligned utterances here", mend=mend)
+        there = "there are no aligned utterances here (am score --kaldi writes none)"
+        raise DataDirError(path, there, mend="run am score with --dev-decode DIR --dev-data DIR, or with --lm-weight N")
     head, *lines = path.read_text(encoding="utf-8").split("\n")[:-1] or [""]
     columns = head.split("\t")
     dimensions = columns[2:-2]

@@ -38,7 +38,7 @@ setup_environment() {
   exec {setup_lock}>"$venv.lock" || setup_fail "$(dirname "$venv") cannot be written" "set SCHOOLYARD_VENV to a folder of yours"
   "$python" -c "import fcntl; fcntl.flock($setup_lock, fcntl.LOCK_EX)" # another run may be installing just now
   if ! setup_is_current "$kind" "$venv"; then
-    echo "setup: virtual environment at $venv (once; some minutes, about 1.5 GB)"
+    echo "setup: virtual environment at $venv (once; some minutes, 1.5 GB with torch's CPU build)"
     setup_make_venv "$python" "$venv"
     setup_install "$kind" "$venv"
   fi
