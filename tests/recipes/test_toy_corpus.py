@@ -130,7 +130,7 @@ def test_the_default_split_shares_no_child_and_balances_ages(toy: SimpleNamespac
     children = toy.prepare.make_children(settings)
     parts = toy.prepare.split_speakers(children, settings)
     age = {child.name: child.age for child in children}
-    assert {part: len(names) for part, names in parts.items()} == {"train": 14, "dev": 3, "test": 5}
+    assert {part: len(names) for part, names in parts.items()} == {"train": 14, "dev": 3, "test": 6}
     assert sorted(name for names in parts.values() for name in names) == sorted(age)
     for names in parts.values():
         ages = [age[name] for name in names]
