@@ -29,13 +29,8 @@ from kaldi_bridge.data_dir import STALE_AFTER_NEW_AUDIO, DataDir
 from kaldi_bridge.wav_ark import write_wav_ark
 
 REPORT = "denoise.json"
-NOTES = "notes"  # folder of the directory in the making: what each recording there was made of
-FILE_BY_FILE = (
-    "denoise",
-    "sources",
-    "resample",
-    "channel",
-)  # the notes tell whether a recording is still the asked one
+NOTES = ".notes"  # folder of the directory in the making: what each recording there was made of
+FILE_BY_FILE = ("denoise", "sources", "resample", "channel")  # of the request: the notes tell for each recording
 ARK = "wav.ark"
 
 
@@ -160,9 +155,9 @@ def _denoise(
 
 def _remove_others(partial_dir: Path, recordings: Iterable[Recording]) -> None:
     """Take away what an earlier run left of recordings that are no longer asked for, its tables and its archive."""
-    asked = {partial_dir / one.wav for one in recordings}
+    stays = {partial_dir / one.wav for one in recordings} | {partial_dir / REQUEST}
     for path in list(partial_dir.rglob("*")):
-        if path.is_file() and path not in asked and path.parent.name != NOTES and path.name != REQUEST:
+        if path.is_file() and path not in stays and path.parent != partial_dir / NOTES:
             path.unlink()
 
 

@@ -48,7 +48,10 @@ class Recording:
 
 
 def enhance_recording(recording: Recording, wav: Path, config: DenoiseConfig) -> dict[str, Any]:
-    """{samples, clipped, rate: its own, needed: the options without which it would have been refused}."""
+    """Write one recording: {samples, clipped, rate: its own, needed: options that it would be refused without}.
+
+    Raises AudioError for one that cannot be read, or that needs an option; DiskError.
+    """
     import torch
 
     from enhance.streaming import enhance_blocks
@@ -91,8 +94,8 @@ def _blocks(recording: Recording, sample_rate: int, config: DenoiseConfig) -> tu
 def _chosen(recording: Recording, channels: int, config: DenoiseConfig) -> int:
     if config.channel is None:
         mend = (
-            f"choose with --channel (0 to {channels - 1}), mix down (sox IN OUT remix -), or name one a recording in "
-            "the data directory's reco2file_and_channel"
+            f"choose one with --channel (0 to {channels - 1}), mix down (sox IN OUT remix -), or name one for each "
+            "recording in reco2file_and_channel of a data directory"
         )
         problem = f"has {channels} channels and none is chosen"
         raise AudioError(f"{recording.source}: utterance {recording.name}", problem, mend=mend)

@@ -210,7 +210,7 @@ def test_kept_work_that_no_longer_is_what_was_asked_for_is_made_anew(
 def test_the_mend_of_a_failure_is_that_of_its_recordings(sounds, small_model, tmp_path):
     with pytest.raises(AudioError) as caught:
         denoise_files(sounds, tmp_path / "out", DenoiseConfig(model=str(small_model)), jobs=1)
-    for way_out in ("--resample", "--channel (0 to 1)", "sox IN OUT remix -", "reco2file_and_channel",
+    for way_out in ("--resample", "with --channel (0 to 1)", "sox IN OUT remix -", "reco2file_and_channel",
                     "give wav, flac, ogg or sph", "--max-failed"):  # fmt: skip
         assert way_out in caught.value.mend
 
@@ -259,6 +259,16 @@ def test_files_that_would_become_the_same_wav_are_named(sounds, small_model, tmp
     soundfile.write(sounds / "a.flac", make_voice(1, 0.5), RATE)
     with pytest.raises(AudioError, match=r"a\.flac and a\.wav differ in their suffix only"):
         denoise_files(sounds, tmp_path / "out", DenoiseConfig(model=str(small_model)))
+
+
+def test_a_folder_of_any_name_comes_out(small_model, tmp_path, make_voice):
+    for name in ("notes", "wav"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        soundfile.write(tmp_path / "in" / name / "a.wav", make_voice(0, 0.3), RATE)
+    report = denoise_files(tmp_path / "in", tmp_path / "out", DenoiseConfig(model=str(small_model)), jobs=1)
+    found = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.wav"))
+    assert found == ["notes/a.wav", "wav/a.wav"]
+    assert report["recordings"] == 2
 
 
 def test_a_folder_of_sounds_is_no_data_directory_and_the_option_for_it_is_named(sounds, small_model, tmp_path):
