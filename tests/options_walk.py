@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.command_words import named_in
+
 FLIP = object()  # as a Change's value: what the switch is not
 
 
@@ -125,3 +127,16 @@ def dataclasses_of(package: ModuleType, without: tuple[str, ...] = ()) -> set[ty
                 if isinstance(value, type) and dataclasses.is_dataclass(value) and value.__module__ == module.name:
                     found.add(value)
     return found
+
+
+def unproven(config: type, proofs: Mapping[str, str], folder: Path) -> set[str]:
+    """Fields of a config that no proof names, and names that are none of its fields.
+
+    proofs: {"FILE::TEST" below folder: names of fields, with spaces between}.
+    """
+    proven = set()
+    for proof, names in proofs.items():
+        file, _, test = proof.partition("::")
+        proven |= set(names.split()) & named_in(folder / file, test)
+    claimed = {name for names in proofs.values() for name in names.split()}
+    return {each.name for each in dataclasses.fields(config)} ^ proven | claimed - proven
