@@ -51,7 +51,7 @@ def test_workers_end_with_a_killed_parent() -> None:
 import os, time
 from harness.jobs import map_jobs
 def tell(number):
-    print(os.getpid(), flush=True)
+    os.write(1, f"{os.getpid()}\\n".encode())  # in one piece: two workers share the pipe
     time.sleep(0.05 if number < 2 else 60)
 list(map_jobs(tell, range(4), jobs=2))
 """
