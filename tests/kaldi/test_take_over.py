@@ -119,9 +119,10 @@ def chain(system: System) -> Path:
     (lang / "topo").write_text(chain_topology(lang))
     folder = system.work / "exp/chain"
     folder.mkdir()
+    # by a file: copy-transition-model leaves after the transition model, and a pipe would break under gmm-init-mono
     system.kaldi(
-        f"gmm-init-mono --shared-phones={lang}/phones/sets.int {lang}/topo 13 - {folder}/tree | "
-        f"copy-transition-model - {folder}/final.mdl"
+        f"gmm-init-mono --shared-phones={lang}/phones/sets.int {lang}/topo 13 {folder}/0.mdl {folder}/tree && "
+        f"copy-transition-model {folder}/0.mdl {folder}/final.mdl"
     )
     system.kaldi(
         f"convert-ali --frame-subsampling-factor=3 exp/tri3b_ali/final.mdl {folder}/final.mdl {folder}/tree "
