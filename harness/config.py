@@ -232,8 +232,8 @@ def _convert_scalar(value: _Value, kind: Any, name: str) -> Any:
     if kind in (int, bool, str) and type(plain) is kind:
         return plain
     if kind is float and isinstance(plain, str) and _is_number(plain):
-        fixed = plain.replace("e", ".0e") if "." not in plain else plain
-        raise ConfigError(value.where, f"{name}: YAML reads {plain} as text", mend=f"write {fixed}")
+        readable = yaml.safe_dump(float(plain)).splitlines()[0]
+        raise ConfigError(value.where, f"{name}: YAML reads {plain} as text", mend=f"write {readable}")
     wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
     raise ConfigError(value.where, f"{name} must be {wanted.get(kind, kind)}, got {plain!r}", mend="fix the value")
 

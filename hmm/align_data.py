@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,13 @@ from hmm.training import Lang, Trainer, align_utterances, check_lengths, compile
 from kaldi_bridge.data_dir import DataDir
 
 log = get_logger("hmm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignFmllrConfig(AlignConfig):
+    """An alignment in two passes, and the transforms estimated from the first (align_fmllr.sh)."""
+
+    fmllr: FmllrConfig = field(default_factory=FmllrConfig)
 
 
 def align(
@@ -40,11 +49,11 @@ def align(
 
 
 def align_fmllr(
-    data: str | Path, lang: str | Path, model: str | Path, out: str | Path, config: AlignConfig | None = None, *,
-    fmllr: FmllrConfig | None = None, jobs: int = 1, force: bool = False,
+    data: str | Path, lang: str | Path, model: str | Path, out: str | Path, config: AlignFmllrConfig | None = None, *,
+    jobs: int = 1, force: bool = False,
 ) -> Path:  # fmt: skip
     """Align with final.alimdl, estimate fMLLR per speaker, align again with final.mdl (align_fmllr.sh)."""
-    config, fmllr = config or AlignConfig(), fmllr or FmllrConfig()
+    config = config or AlignFmllrConfig()
 
     def make(aside: Path) -> None:
         corpus, language, system = DataDir.read(data), Lang.read(lang), GmmDir.read(model)
@@ -53,7 +62,7 @@ def align_fmllr(
         alimdl = system.alimdl or system.am
         first = align_utterances(system.tm, alimdl, feats, graphs, language, config, jobs=jobs)
         check_failures(str(out), first, config.max_failed)
-        transforms = transforms_from_alignments(system, feats, first.of, language, fmllr, jobs=jobs)
+        transforms = transforms_from_alignments(system, feats, first.of, language, config.fmllr, jobs=jobs)
         adapted = feats.with_transforms(transforms)
         result = align_utterances(system.tm, system.am, adapted, graphs, language, config, jobs=jobs)
         check_failures(str(out), result, config.max_failed)
@@ -63,7 +72,7 @@ def align_fmllr(
         write_transforms(aside, transforms, speaker_lists)
         _log_alignment(aside, str(out), result)
 
-    return make_rung(out, make, {"config": config, "fmllr": fmllr, "data": data, "lang": lang, "model": model}, force)
+    return make_rung(out, make, {"config": config, "data": data, "lang": lang, "model": model}, force)
 
 
 def estimate_transforms(
@@ -88,6 +97,36 @@ def estimate_transforms(
         write_transforms(aside, transforms, speaker_lists)
 
     return make_rung(out, make, {"config": config, "data": data, "lang": lang, "model": model, "ali": ali}, force)
+
+
+def copy_alignments(
+    data: str | Path, ali: str | Path, out: str | Path, prefixes: Sequence[str] = (), *, max_missing: float = 0.05,
+    jobs: int = 1, force: bool = False,
+) -> Path:  # fmt: skip
+    """Give copies (noisy, enhanced) the alignments of their originals, whose ids lack one of the prefixes.
+
+    Transforms are not copied: a copy's channel needs its own.  Raises AlignmentError if more than the stated share of
+    the data directory has no original.
+    """
+
+    def original(utt: str) -> str:
+        return next((utt.removeprefix(prefix) for prefix in prefixes if utt.startswith(prefix)), utt)
+
+    def make(aside: Path) -> None:
+        corpus, have = DataDir.read(data), read_alignments(ali)
+        made = {utt: have[original(utt)] for utt in corpus.utterances if original(utt) in have}
+        lost = [utt for utt in corpus.utterances if utt not in made]
+        if len(lost) > max_missing * len(corpus.utterances):
+            problem = f"{len(lost)} of {len(corpus.utterances)} utterances have no original there (first: {lost[0]})"
+            raise AlignmentError(ali, problem, mend="align the originals first, or check the ids' prefix or suffix")
+        carry_model(Path(ali), aside)
+        write_alignments(aside, made, speaker_parts(corpus, jobs)[0])
+        lines = [f"{len(made)} utterances have the alignments of their originals, {len(lost)} have none"]
+        lines += [f"{utt}: no original" for utt in lost]
+        log.info("%s: %s", out, lines[0])
+        write_log(aside, lines)
+
+    return make_rung(out, make, {"data": data, "ali": ali, "prefixes": prefixes}, force)
 
 
 def transforms_from_alignments(

@@ -1,9 +1,9 @@
-"""Alignment and GMM directories in Kaldi's layout: read, written whole, split over speakers, copied to other ids."""
+"""Alignment and GMM directories in Kaldi's layout: read, written whole, split over speakers."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,26 +101,3 @@ def carry_model(source: Path, target: Path) -> None:
     for name in CARRIED:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
-
-
-def copy_alignments(
-    source: str | Path, target: str | Path, data: DataDir, original: Callable[[str], str], *, jobs: int = 1,
-    max_missing: float = 0.05,
-) -> int:  # fmt: skip
-    """An alignment directory for copies (noisy, enhanced) of aligned utterances; returns how many got one.
-
-    data: the copies.  original: id of a copy (utterance or speaker) -> id in `source`.  Transforms are not copied: a
-    copy's channel needs its own.  Raises AlignmentError if more than the stated share has no original.
-    """
-    from harness.atomic import whole_dir
-
-    have = read_alignments(source)
-    made = {utt: have[original(utt)] for utt in data.utterances if original(utt) in have}
-    lost = [utt for utt in data.utterances if utt not in made]
-    if len(lost) > max_missing * len(data.utterances):
-        problem = f"{len(lost)} of {len(data.utterances)} utterances have no original there (first: {lost[0]})"
-        raise AlignmentError(source, problem, mend="align the originals first, or check the ids' prefix or suffix")
-    with whole_dir(target, force=True) as aside:
-        carry_model(Path(source), aside)
-        write_alignments(aside, made, speaker_parts(data, jobs)[0])
-    return len(made)

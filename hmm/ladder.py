@@ -18,7 +18,7 @@ import numpy as np
 from harness.errors import AlignmentError, ConfigError
 from harness.log import get_logger
 from hmm.align import equal_alignment, map_threads
-from hmm.align_data import align, align_fmllr, transforms_from_alignments
+from hmm.align_data import AlignFmllrConfig, align, align_fmllr, transforms_from_alignments
 from hmm.alignment_dir import GmmDir, speaker_parts, write_alignments, write_gmm_dir, write_transforms
 from hmm.fmllr import FmllrConfig
 from hmm.gmm import UpdateConfig, single_gaussians, transform_means, update
@@ -60,9 +60,10 @@ def train_ladder(
     if until not in RUNGS:
         raise ConfigError("--until", f"no rung {until!r}", mend=f"choose one of {', '.join(RUNGS)}")
     again: dict[str, Any] = {"jobs": jobs, "force": force}
+    adapted = AlignFmllrConfig(**vars(config.align), fmllr=config.sat.fmllr)
     if ali is not None:
         train_sat(data, lang, ali, exp / "tri3b", config.sat, **again)
-        return align_fmllr(data, lang, exp / "tri3b", exp / "tri3b_ali", config.align, fmllr=config.sat.fmllr, **again)
+        return align_fmllr(data, lang, exp / "tri3b", exp / "tri3b_ali", adapted, **again)
     wanted = RUNGS[: RUNGS.index(until) + 1]
     train_mono(data, lang, exp / "mono", config.mono, **again)
     last = align(data, lang, exp / "mono", exp / "mono_ali", config.align, **again)
@@ -74,7 +75,7 @@ def train_ladder(
         last = align(data, lang, exp / "tri2b", exp / "tri2b_ali", config.align, **again)
     if "tri3b" in wanted:
         train_sat(data, lang, last, exp / "tri3b", config.sat, **again)
-        last = align_fmllr(data, lang, exp / "tri3b", exp / "tri3b_ali", config.align, fmllr=config.sat.fmllr, **again)
+        last = align_fmllr(data, lang, exp / "tri3b", exp / "tri3b_ali", adapted, **again)
     return last
 
 

@@ -36,7 +36,9 @@ def make_rung(out: str | Path, make: Callable[[Path], None], inputs: dict[str, A
 
 
 def _fingerprint(value: Any) -> Any:
-    """A configuration as plain data; a directory as the hash of the tables and models in it."""
+    """A configuration as plain data; words as they are; a directory as the hash of the tables and models in it."""
+    if isinstance(value, list | tuple):
+        return list(value)
     if not isinstance(value, str | Path):
         return json.loads(json.dumps(asdict(value)))
     digest = hashlib.sha256()

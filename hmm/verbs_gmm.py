@@ -61,13 +61,15 @@ def align(
     """Align a data dir with its transcripts; with a speaker-adaptive model also estimate fMLLR (trans.N)."""
     from harness.config import load_config
     from harness.jobs import default_jobs
-    from hmm import align_data
     from hmm.align import AlignConfig
+    from hmm.align_data import AlignFmllrConfig, align_fmllr
+    from hmm.align_data import align as align_once
 
-    options = load_config(AlignConfig, config, set_ or ())
-    adaptive = (model / "final.alimdl").is_file() if adapt is None else adapt
-    run = align_data.align_fmllr if adaptive else align_data.align
-    run(data, lang, model, out, options, jobs=jobs or default_jobs(), force=force)
+    times = {"jobs": jobs or default_jobs(), "force": force}
+    if (model / "final.alimdl").is_file() if adapt is None else adapt:
+        align_fmllr(data, lang, model, out, load_config(AlignFmllrConfig, config, set_ or ()), **times)
+    else:
+        align_once(data, lang, model, out, load_config(AlignConfig, config, set_ or ()), **times)
 
 
 def fmllr(
@@ -76,14 +78,19 @@ def fmllr(
     model: ModelOption,
     out: OutOption,
     ali: Annotated[Path, typer.Option("--ali", help="alignments of these utterances, made with the same model")],
+    config: ConfigOption = None,
+    set_: SetOption = None,
     jobs: JobsOption = None,
     force: ForceOption = False,
 ) -> None:
     """Estimate fMLLR transforms (trans.N) of a data dir from given alignments, for example of noisy copies."""
+    from harness.config import load_config
     from harness.jobs import default_jobs
     from hmm.align_data import estimate_transforms
+    from hmm.fmllr import FmllrConfig
 
-    estimate_transforms(data, lang, model, ali, out, jobs=jobs or default_jobs(), force=force)
+    options = load_config(FmllrConfig, config, set_ or ())
+    estimate_transforms(data, lang, model, ali, out, options, jobs=jobs or default_jobs(), force=force)
 
 
 def decode_gmm(
@@ -111,15 +118,10 @@ def copy_ali(
     out: OutOption,
     prefix: Annotated[list[str] | None, typer.Option("--prefix", help="before the originals' ids; repeatable")] = None,
     jobs: JobsOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Give copies of aligned utterances the alignments of their originals."""
     from harness.jobs import default_jobs
-    from harness.log import get_logger
-    from hmm.alignment_dir import copy_alignments
-    from kaldi_bridge.data_dir import DataDir
+    from hmm.align_data import copy_alignments
 
-    def original(utt: str) -> str:
-        return next((utt.removeprefix(one) for one in prefix or () if utt.startswith(one)), utt)
-
-    count = copy_alignments(ali, out, DataDir.read(data), original, jobs=jobs or default_jobs())
-    get_logger("hmm").info("%s: %d alignments", out, count)
+    copy_alignments(data, ali, out, prefix or (), jobs=jobs or default_jobs(), force=force)

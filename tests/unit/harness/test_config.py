@@ -45,7 +45,7 @@ def test_values_of_the_file_replace_the_defaults_and_overrides_replace_both(tmp_
     ("text", "message"),
     [
         ("model: ligru\ntrain:\n  warmpu: 3\n", r"some.yaml:3: unknown key 'warmpu'; did you mean 'warmup'\?"),
-        ("train:\n  rate: 3e-4\n", r"some.yaml:2: rate: YAML reads 3e-4 as text\n  mend: write 3.0e-4"),
+        ("train:\n  rate: 3e-4\n", r"some.yaml:2: rate: YAML reads 3e-4 as text\n  mend: write 0.0003"),
         ("shuffle: 'False'\n", r"some.yaml:1: shuffle must be true or false, got 'False'"),
         ("model: ligur\n", r"some.yaml:1: model is 'ligur'; did you mean 'ligru'"),
         ("train:\n  rate: -1.0\n", r"some.yaml:2: rate must be positive, got -1.0"),
@@ -60,6 +60,14 @@ def test_values_of_the_file_replace_the_defaults_and_overrides_replace_both(tmp_
 def test_a_wrong_file_is_refused_with_line_and_mend(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config(Whole, write(tmp_path, text))
+
+
+@pytest.mark.parametrize("number", ["3e-4", "1e6", "1.0e6", "2E5", "3e-7", "1e30"])
+def test_a_number_that_yaml_takes_for_text_is_answered_with_one_that_it_reads(tmp_path: Path, number: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(Whole, None, [f"train.rate={number}"])
+    mend = str(caught.value).rpartition("write ")[2]
+    assert load_config(Whole, None, [f"train.rate={mend}"]).train.rate == float(number)
 
 
 def test_a_missing_file_and_a_bad_override_are_named(tmp_path: Path) -> None:

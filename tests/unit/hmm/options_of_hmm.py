@@ -14,6 +14,7 @@ import numpy as np
 from harness.errors import SchoolyardError
 from hmm import decoder, token_passing
 from hmm.align import AlignConfig
+from hmm.align_data import AlignFmllrConfig, align_fmllr
 from hmm.decode_gmm import DecodeGmmConfig, decode_gmm
 from hmm.decoder import DecodeConfig, DecodingGraph
 from hmm.fmllr import FmllrConfig
@@ -36,6 +37,7 @@ LADDER = LadderConfig(
     lda_mllt=LdaMlltConfig(**TRIPHONES, mllt=(2,), dim=20),
     sat=SatConfig(**TRIPHONES, adapt=(2,), fmllr=FmllrConfig(min_frames=50)),
 )  # fmt: skip
+ALIGN_FMLLR = AlignFmllrConfig(fmllr=FmllrConfig(min_frames=50))
 DECODE = DecodeConfig(acoustic_scale=0.5, beam=4.0, lattice_beam=2.0, min_active=0, prune_interval=5)
 DECODE_GMM = DecodeGmmConfig(
     decode=DecodeConfig(beam=11.0, max_active=1000, min_active=0), fmllr=FmllrConfig(min_frames=50), max_failed=0.5
@@ -130,6 +132,12 @@ def of_ladder(until: str, directory: str) -> Callable[[Any, Places], dict[str, A
         return {"files": contents(exp / directory)} if (exp / directory).is_dir() else stopped
 
     return observed
+
+
+def observed_adapted_alignment(config: AlignFmllrConfig, places: Places) -> dict[str, Any]:
+    """The training utterances aligned with the adaptive model."""
+    model, lang = places.exp / "tri3b", places.golden / "data/lang"
+    return files_or_error(lambda: align_fmllr(places.train, lang, model, places.aside(), config))
 
 
 def observed_update(config: UpdateConfig, places: Places) -> dict[str, Any]:

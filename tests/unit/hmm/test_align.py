@@ -9,7 +9,8 @@ import pytest
 
 from harness.errors import AlignmentError
 from hmm.align import AlignConfig, Aligner, align_set, check_failures, equal_alignment
-from hmm.alignment_dir import GmmDir, copy_alignments, read_alignments
+from hmm.align_data import copy_alignments
+from hmm.alignment_dir import GmmDir, read_alignments
 from hmm.phone_windows import convert_alignments, phone_starts, phones_of
 from hmm.speaker_features import SpeakerFeatures
 from kaldi_bridge.data_dir import DataDir
@@ -137,16 +138,25 @@ def test_an_alignment_of_another_model_is_refused(golden_dir):
 
 def test_copies_of_utterances_get_the_alignments_of_their_originals(golden_dir, golden_data, tmp_path):
     data = DataDir.read(golden_data("train"))
-    copies = data.rename(lambda utt: f"n1-{utt}", lambda speaker: f"n1-{speaker}")
+    copies = data.rename(lambda utt: f"n1-{utt}", lambda speaker: f"n1-{speaker}").write(tmp_path / "noisy").path
     source = golden_dir / "exp/tri3b_ali"
-    count = copy_alignments(source, tmp_path / "ali", copies, lambda utt: utt.removeprefix("n1-"), jobs=2)
-    assert count == len(data.utterances)
+    copy_alignments(copies, source, tmp_path / "ali", ["n1-"], jobs=2)
     originals, made = read_alignments(source), read_alignments(tmp_path / "ali")
+    assert made.keys() == {f"n1-{utt}" for utt in data.utterances}
     assert all(np.array_equal(made[f"n1-{utt}"], ids) for utt, ids in originals.items())
     assert (tmp_path / "ali/final.mdl").read_bytes() == (source / "final.mdl").read_bytes()
     assert not (tmp_path / "ali/trans.1").exists()
     with pytest.raises(AlignmentError, match="45 of 45 utterances have no original there"):
-        copy_alignments(source, tmp_path / "ali2", copies, lambda utt: utt)
+        copy_alignments(copies, source, tmp_path / "ali2")
+
+
+def test_copies_without_an_original_are_listed(golden_dir, golden_data, tmp_path):
+    data = DataDir.read(golden_data("train"))
+    odd = data.utterances[0]
+    copies = data.rename(lambda utt: f"{utt}x" if utt == odd else utt, lambda speaker: speaker)
+    copy_alignments(copies.write(tmp_path / "odd").path, golden_dir / "exp/tri3b_ali", tmp_path / "ali")
+    assert len(read_alignments(tmp_path / "ali")) == len(data.utterances) - 1
+    assert f"{odd}x: no original" in (tmp_path / "ali/log/train.log").read_text()
 
 
 def test_a_beam_wider_than_the_retry_beam_is_refused():

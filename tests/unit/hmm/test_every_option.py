@@ -42,6 +42,7 @@ KINDS = {
     "lda_mllt": Kind(of_hmm.LADDER, of_hmm.of_ladder("tri2b", "tri2b"), part="lda_mllt."),
     "sat": Kind(of_hmm.LADDER, of_hmm.of_ladder("tri3b", "tri3b"), part="sat."),
     "align": Kind(of_hmm.LADDER, of_hmm.of_ladder("mono", "mono_ali"), part="align."),
+    "align_fmllr": Kind(of_hmm.ALIGN_FMLLR, of_hmm.observed_adapted_alignment, part="fmllr."),
     "update": Kind(UpdateConfig(), of_hmm.observed_update, "model"),
     "decode": Kind(of_hmm.DECODE, of_hmm.observed_decoding, "lattice"),
     "decode_gmm": Kind(of_hmm.DECODE_GMM, of_hmm.observed_gmm_decoding, elsewhere="decode.prune"),

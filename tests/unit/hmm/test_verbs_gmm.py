@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.errors import AlignmentError, ConfigError, DiskError
-from hmm.alignment_dir import read_alignments
+from hmm.alignment_dir import GmmDir, read_alignments
 from kaldi_bridge.data_dir import DataDir
 from tests.unit.hmm.called import ran
 
@@ -79,6 +79,9 @@ def test_an_alignment_adapts_where_the_model_does_or_as_told(where, golden_dir, 
         out = tmp_path / "".join([model, *words])
         ran("align", *where, "--model", golden_dir / "exp" / model, "--out", out, *words, "--jobs", 1)
         assert (out / "trans.1").is_file() is adapted
+    out = tmp_path / "apart"
+    ran("align", *where, "--model", golden_dir / "exp/tri3b", "--out", out, "--set", "fmllr.min_frames=1000000")
+    assert all(np.array_equal(one, np.eye(*one.shape)) for one in GmmDir.read(out).transforms().values())
 
 
 def test_transforms_come_from_the_given_alignments_in_as_many_parts_as_jobs(where, golden_dir, tmp_path):
@@ -90,6 +93,12 @@ def test_transforms_come_from_the_given_alignments_in_as_many_parts_as_jobs(wher
     made = (tmp_path / "out/trans.1").stat()
     ran(*words, "--jobs", 2, "--force")
     assert (tmp_path / "out/trans.1").stat().st_mtime_ns > made.st_mtime_ns
+    adapted = GmmDir.read(tmp_path / "out").transforms()
+    ran(*words, "--set", "min_frames=1000000")
+    assert all(np.array_equal(one, np.eye(*one.shape)) for one in GmmDir.read(tmp_path / "out").transforms().values())
+    (tmp_path / "all.yaml").write_text("silence_weight: 1.0\n")
+    ran(*words, "--config", tmp_path / "all.yaml")
+    assert all(not np.allclose(one, adapted[name]) for name, one in GmmDir.read(tmp_path / "out").transforms().items())
 
 
 def test_decoding_with_gmms_follows_its_options(golden_dir, golden_part, tmp_path):
@@ -120,3 +129,12 @@ def test_copies_get_the_alignments_behind_their_prefix(golden_dir, golden_part, 
     assert copied.keys() == {f"n1-{utt}" for utt in source.utterances}
     assert all(np.array_equal(ids, originals[utt.removeprefix("n1-")]) for utt, ids in copied.items())
     assert (tmp_path / "ali/num_jobs").read_text() == "2\n"
+    made = (tmp_path / "ali/ali.1.gz").stat()
+    ran(*words, "--prefix", "n0-", "--prefix", "n1-")
+    assert (tmp_path / "ali/ali.1.gz").stat() == made
+    ran(*words, "--prefix", "n1-", "--force")
+    assert (tmp_path / "ali/ali.1.gz").stat().st_mtime_ns > made.st_mtime_ns
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign/ali.1.gz").write_bytes(b"")
+    with pytest.raises(DiskError, match=r"foreign.*already exists"):
+        ran(*words[:-1], tmp_path / "foreign", "--prefix", "n1-")
