@@ -65,11 +65,13 @@ def align(
     from hmm.align_data import AlignFmllrConfig, align_fmllr
     from hmm.align_data import align as align_once
 
-    times = {"jobs": jobs or default_jobs(), "force": force}
+    jobs = jobs or default_jobs()
     if (model / "final.alimdl").is_file() if adapt is None else adapt:
-        align_fmllr(data, lang, model, out, load_config(AlignFmllrConfig, config, set_ or ()), **times)
+        adaptive = load_config(AlignFmllrConfig, config, set_ or ())
+        align_fmllr(data, lang, model, out, adaptive, jobs=jobs, force=force)
     else:
-        align_once(data, lang, model, out, load_config(AlignConfig, config, set_ or ()), **times)
+        plain = load_config(AlignConfig, config, set_ or ())
+        align_once(data, lang, model, out, plain, jobs=jobs, force=force)
 
 
 def fmllr(
