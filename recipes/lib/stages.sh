@@ -100,11 +100,11 @@ stages_supervise() {
   # the first signal asks, the second ends
   trap 'kill -"${sent:-INT}" -- "-$child" 2>/dev/null; sent=KILL' INT
   trap 'kill -"${sent:-TERM}" -- "-$child" 2>/dev/null; sent=KILL' TERM HUP
-  while kill -0 "$child" 2>/dev/null; do
+  while true; do
     code=0
-    wait "$child" || code=$?
+    wait "$child" || code=$? # first of all: a child that has ended already is asked for its code too
+    kill -0 "$child" 2>/dev/null || exit "$code"
   done
-  exit "$code"
 }
 
 recipe_flag() { return 1; }

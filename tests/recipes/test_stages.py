@@ -251,6 +251,16 @@ def test_a_source_that_does_not_exist_is_refused_and_leaves_nothing(mini: Mini) 
     assert sorted(mini.folder.rglob("*")) == before
 
 
+def test_a_recipe_that_fails_before_its_supervisor_comes_to_look_fails_all_the_same(mini: Mini) -> None:
+    """As on a busy machine: the supervisor sleeps between the start of the recipe and the wait for it."""
+    slow = mini.folder / "slow.sh"
+    slow.write_text('set() { builtin set "$@"; [ "$*" != +m ] || sleep 1; }\n')
+    mini.work.write_text("a file where the folder should be")
+    result = mini.run(BASH_ENV=str(slow))
+    assert "cannot be made" in result.stderr
+    assert result.returncode == 1
+
+
 def test_an_input_of_the_first_stage_that_is_missing_is_no_work_of_earlier_stages(mini: Mini) -> None:
     recipe = mini.folder / "mini/run.sh"
     recipe.write_text(recipe.read_text().replace('--in "$source_file"', '--in "$source_file.list"'))
