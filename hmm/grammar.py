@@ -74,6 +74,11 @@ def grammar_fst(model: Arpa, words: Mapping[str, int]) -> tuple[FstArrays, Count
     if not np.isfinite(fst.finals).any() or fst.num_arcs == 0:
         problem = "no word of the model is in words.txt, or it has no probability of </s>"
         raise LexiconError("language model", problem, mend="check that the case of the words is that of the lexicon")
+    if builder.orphans:
+        LOG.warning(
+            "%d n-grams of the model are left out: their history is no n-gram of it, or <s> or </s> stands where it "
+            "cannot be (first: %s)", len(builder.orphans), " ".join(builder.orphans[0]),
+        )  # fmt: skip
     return _sorted(_without_redundant_states(fst, words[BACKOFF])), builder.lost
 
 
@@ -87,6 +92,7 @@ class _Builder:
         self.rows: list[tuple[int, int, int, int, float]] = []  # source, next state, input label, output label, cost
         self.finals: dict[int, float] = {}
         self.lost: Counter[str] = Counter()
+        self.orphans: list[Ngram] = []
 
     def add(self, ngram: Ngram, cost: float, backoff_cost: float, *, highest: bool) -> None:
         unknown = [word for word in ngram if word not in self.words and word not in (START, END)]
@@ -95,7 +101,8 @@ class _Builder:
             return
         source, word = self.state_of.get(ngram[:-1]), ngram[-1]
         if source is None or START in ngram[1:] or END in ngram[:-1]:
-            return  # its history was left out, or <s> or </s> stands where it cannot be
+            self.orphans.append(ngram)
+            return
         if word == END:
             self.finals[source] = cost
             return

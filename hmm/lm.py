@@ -81,13 +81,15 @@ def count_ngrams(
 
 
 def continuation_counts(counts: list[Counter[Ngram]]) -> list[Counter[Ngram]]:
-    """Kneser and Ney's counts: below the highest order, in how many contexts an n-gram occurs; after <s>, how often."""
+    """Kneser and Ney's counts: below the highest order, in how many contexts an n-gram occurs; after <s>, how often.
+
+    What only follows words outside the vocabulary has them as its one context: left out, it would be missing as the
+    history of longer n-grams, whose weight of backing off would be lost.
+    """
     result: list[Counter[Ngram]] = []
     for lower, higher in pairwise(counts):
         contexts = Counter(ngram[1:] for ngram in higher)
-        result.append(
-            Counter({g: c if g[0] == START else contexts[g] for g, c in lower.items() if g[0] == START or contexts[g]})
-        )
+        result.append(Counter({g: c if g[0] == START else contexts[g] or 1 for g, c in lower.items()}))
     return [*result, counts[-1]]
 
 

@@ -7,6 +7,7 @@ import math
 import random
 import subprocess
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -79,6 +80,17 @@ def test_probabilities_add_up_to_one_after_any_history(method, order):
     unknown = [tuple(rng.choices(WORDS, k=4)) for _ in range(20)]
     for history in [(), ("<s>",), *known, *unknown]:
         assert sum(10 ** model.log10(word, history) for word in [*WORDS, "</s>"]) == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize("method", ["witten_bell", "kneser_ney"])
+@pytest.mark.parametrize("order", [2, 3, 4])
+def test_words_outside_the_vocabulary_leave_probabilities_that_add_up_to_one(method, order):
+    text = [["x", "one", "two", "three"], ["two", "one"], ["y", "one", "two", "one"], ["three", "two", "three"]]
+    model = train_lm(text, WORDS, order, method)
+    histories = {gram[:-1] for table in model.tables for gram in table}
+    for history in histories:
+        assert sum(10 ** model.log10(word, history) for word in [*WORDS, "</s>"]) == pytest.approx(1, abs=1e-9)
+    assert all(gram[:-1] in table for table, longer in pairwise(model.tables) for gram in longer)
 
 
 @pytest.mark.parametrize("method", ["witten_bell", "kneser_ney"])
@@ -176,6 +188,19 @@ def test_words_outside_the_lexicon_are_left_out_and_counted(golden_dir, tmp_path
     lost = format_lm(lang.path, model, tmp_path / "lang_test")
     assert lost == {"eleven": 5}  # the unigram; <s> eleven, eleven one, one eleven, eleven </s>
     assert set(read_fst(tmp_path / "lang_test/G.fst").olabel) == {0, *(lang.words[word] for word in WORDS)}
+
+
+def test_ngrams_without_their_history_are_left_out_and_counted(caplog):
+    unigrams = {("<s>",): (-99.0, -0.3), **{(word,): (-0.6, -0.3) for word in ("a", "b", "c", "</s>")}}
+    bigrams = {("<s>", "a"): (-0.1, -0.2)}
+    words = {word: n for n, word in enumerate(["<eps>", "a", "b", "c", "#0", "<s>", "</s>"])}
+    whole, _ = grammar_fst(Arpa([unigrams, bigrams, {}]), words)
+    assert "left out" not in caplog.text
+    fst, lost = grammar_fst(
+        Arpa([unigrams, bigrams, {("b", "a", "c"): (-0.2, 0.0), ("b", "a", "a"): (-0.2, 0.0)}]), words
+    )
+    assert (fst.num_arcs, lost) == (whole.num_arcs, Counter())
+    assert "2 n-grams of the model are left out" in caplog.text and "(first: b a c)" in caplog.text
 
 
 def test_a_model_of_other_words_is_refused(golden_dir, tmp_path):
