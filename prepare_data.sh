@@ -31,9 +31,11 @@ while [ $# -gt 0 ]; do
   esac
 done
 if [ -z "$corpus" ]; then
-  case "${rest[*]:-}" in
-    *-h*) sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" && exit 0 ;;
-  esac
+  for word in ${rest[@]+"${rest[@]}"}; do
+    case $word in
+      -h | --help) sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" && exit 0 ;;
+    esac
+  done
   wrong "--corpus is missing"
 fi
 [ -f "$SCHOOLYARD_ROOT/recipes/$corpus/prepare.py" ] || wrong "there is no corpus '$corpus'"

@@ -3,6 +3,7 @@
 #   SCHOOLYARD_VENV   where it is (default: .venv beside run.sh); one of your own, made elsewhere, is used as it is
 #   SCHOOLYARD_PYTHON the Python to make it with (default: the first of python3, python3.14 ... python3.11 that will do)
 # An installation that was cut off is started over; one whose lock files have changed is brought up to date.
+unset CDPATH # with it cd may go elsewhere, and says so on standard output
 SCHOOLYARD_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 setup_megabytes=3000 # needed on the disk
 
@@ -26,7 +27,11 @@ setup_locks() { # KIND: the lock files it installs
   [ "$1" = run ] || printf "%s\n" "$SCHOOLYARD_ROOT"/requirements-{dev,extras}.lock
 }
 
-setup_wanted() { setup_locks "$1" | xargs cat | cksum; }
+setup_wanted() {
+  local locks
+  mapfile -t locks < <(setup_locks "$1") # not xargs, to which blanks and quotes in a path are no letters
+  cat -- "${locks[@]}" | cksum
+}
 
 setup_is_current() { [ "$(cat "$2/.schoolyard/$1" 2>/dev/null)" = "$(setup_wanted "$1")" ]; }
 

@@ -39,6 +39,17 @@ def test_every_recipe_lists_its_stages_without_setting_anything_up(recipe: str, 
     assert not (tmp_path / "none").exists()
 
 
+def test_a_recipe_called_by_a_relative_path_finds_itself_whatever_cdpath_is(tmp_path: Path) -> None:
+    (tmp_path / "recipes/toy").mkdir(parents=True)
+    for path in (f".:{tmp_path}", f"{tmp_path}:."):
+        env = os.environ | {"CDPATH": path}
+        for words in (["recipes/toy/run.sh", "--list"], [f"{ROOT.name}/run.sh", "--list"]):
+            where = ROOT if words[0].startswith("recipes") else ROOT.parent
+            result = subprocess.run(["bash", *words], cwd=where, env=env, capture_output=True, text=True, check=False)
+            assert result.returncode == 0, result.stderr
+            assert "  0  make the corpus" in result.stdout
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_help_names_the_options_of_the_recipe(recipe: str, environment: dict[str, str]) -> None:
     result = call("run.sh", "--recipe", recipe, "--help", env=environment)
@@ -67,6 +78,7 @@ def test_an_unknown_option_is_refused_before_any_work(environment: dict[str, str
         ([], "--corpus is missing"),
         (["--corpus"], "--corpus needs a name"),
         (["--corpus", "myst2"], "there is no corpus 'myst2'"),
+        (["--source", "/data/at-home", "--out", "data"], "--corpus is missing"),
     ],
 )
 def test_prepare_data_without_a_known_corpus_exits_2_with_the_list(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -23,11 +24,13 @@ esac
 """
 
 
-def set_up(tmp_path: Path, kind: str = "run", **environment: str) -> subprocess.CompletedProcess[str]:
+def set_up(
+    tmp_path: Path, kind: str = "run", root: Path = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
     python = tmp_path / "python"
     python.write_text(FAKE_PYTHON, encoding="utf-8")
     python.chmod(0o755)
-    command = f'set -euo pipefail; . "{ROOT}/recipes/lib/setup.sh"; schoolyard_setup {kind}; echo ready'
+    command = f'set -euo pipefail; . "{root}/recipes/lib/setup.sh"; schoolyard_setup {kind}; echo ready'
     env = os.environ | {
         "SCHOOLYARD_VENV": str(tmp_path / "venv"), "SCHOOLYARD_PYTHON": str(python), "FAKE_LOG": str(tmp_path / "log"),
         "FAKE_PIP": "",
@@ -47,6 +50,18 @@ def test_the_first_run_installs_torch_before_the_lock_and_the_second_nothing(tmp
     assert asked(tmp_path) == ["venv", "pip torch==2.13.0", *wanted]
     assert set_up(tmp_path).stdout == "ready\n"
     assert len(asked(tmp_path)) == 5
+
+
+def test_it_installs_once_below_a_folder_with_blanks_and_quotes_in_its_name_too(tmp_path: Path) -> None:
+    root = tmp_path / "my school's yard"
+    shutil.copytree(ROOT / "recipes/lib", root / "recipes/lib")
+    for lock in ROOT.glob("requirements*.lock"):
+        shutil.copy(lock, root)
+    first = set_up(tmp_path, root=root)
+    assert first.returncode == 0, first.stderr
+    assert set_up(tmp_path, root=root).stdout == "ready\n"
+    (root / "requirements.lock").write_text("other==1\n", encoding="utf-8")
+    assert "installing" in set_up(tmp_path, root=root).stdout
 
 
 def test_an_environment_for_developers_serves_users_too(tmp_path: Path) -> None:
