@@ -1,7 +1,7 @@
 """A dict directory from a raw lexicon such as CMUdict or the one of a corpus.
 
 Raw lines are 'WORD phone phone ...' or 'WORD probability phone ...'; 'WORD(2)' is another pronunciation of WORD; lines
-that start with ';;;' or '##' are comments; a trailing '# ...' comment is cut off, as CMUdict has them.
+that start with ';;;' or '##' are comments; '# ...', alone or behind an entry, is cut off, as CMUdict has it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from hmm.lexicon import FORBIDDEN_WORDS, RESERVED_PHONE, DictDir, Pronunciation
 
 LOG = get_logger("hmm.lexicon")
 VARIANT = re.compile(r"^(.+)\(\d+\)$")
+COMMENT = re.compile(r"(?:^|\s)#(?:\s.*)?$")
+PROBABILITY = re.compile(r"\d*\.\d+(e-?\d+)?|\d+e-\d+|1|1\.0*")
 STRESS = re.compile(r"^(.*[^\d])([0-2])$")
 
 
@@ -78,6 +80,7 @@ def read_raw_lexicon(path: str | Path, config: MakeDictConfig) -> list[Pronuncia
     best: dict[tuple[str, tuple[str, ...]], float] = {}
     repeated = 0
     for number, line in enumerate(lines, 1):
+        line = COMMENT.sub("", line)
         if line.startswith((";;;", "##")) or not line.strip():
             continue
         entry = _raw_entry(line, f"{path}:{number}", config)
@@ -92,7 +95,7 @@ def read_raw_lexicon(path: str | Path, config: MakeDictConfig) -> list[Pronuncia
 
 
 def _raw_entry(line: str, where: str, config: MakeDictConfig) -> Pronunciation:
-    fields = re.split(r"\s#\s", line, maxsplit=1)[0].split()
+    fields = line.split()
     word = variant.group(1) if (variant := VARIANT.match(fields[0])) else fields[0]
     match config.case:
         case "upper":
@@ -104,7 +107,7 @@ def _raw_entry(line: str, where: str, config: MakeDictConfig) -> Pronunciation:
     if word in FORBIDDEN_WORDS:
         raise LexiconError(where, f"{word!r} cannot be a word: the symbol is reserved", mend="remove the line")
     probability, phones = 1.0, fields[1:]
-    if phones and re.fullmatch(r"\d*\.\d+(e-?\d+)?|1|1\.0*", phones[0]):
+    if phones and PROBABILITY.fullmatch(phones[0]):
         probability, phones = float(phones[0]), phones[1:]
         if not 0 < probability <= 1:
             raise LexiconError(where, f"the probability {probability:g} is not in (0, 1]", mend="correct it")

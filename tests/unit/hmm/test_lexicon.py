@@ -128,6 +128,19 @@ def test_probabilities_of_a_raw_lexicon_are_kept(tmp_path):
     ]
 
 
+def test_a_probability_may_be_as_small_as_python_and_perl_write_it(tmp_path):
+    (tmp_path / "raw").write_text("a 1 AH\na 1e-05 EY\na 2.5e-6 AA\n")
+    entries = read_raw_lexicon(tmp_path / "raw", MakeDictConfig())
+    assert entries == [("a", ("AA",), 2.5e-6), ("a", ("AH",), 1.0), ("a", ("EY",), 1e-5)]
+
+
+@pytest.mark.parametrize("comment", ["# of whom", " # of whom", "\t#", "## of whom", ";;; of whom"])
+def test_a_line_of_comment_is_no_word(tmp_path, comment):
+    (tmp_path / "raw").write_text(f"{comment}\na AH # the article\nb B IY #\n")
+    entries = read_raw_lexicon(tmp_path / "raw", MakeDictConfig())
+    assert entries == [("a", ("AH",), 1.0), ("b", ("B", "IY"), 1.0)]
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
