@@ -40,9 +40,13 @@ class EnhanceServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         for model in models:
             self.models.put(model)
         self.answered = self.refused = 0
+        self.bound = False
         before = os.umask(0o177)
         try:
             super().__init__(self.place, _Request)
+        except OSError as error:
+            problem = f"cannot become a socket ({error.strerror or error})"
+            raise ConfigError(place, problem, mend="choose another path for --socket") from error
         finally:
             os.umask(before)
 
@@ -57,11 +61,16 @@ class EnhanceServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         finally:
             self.models.put(model)
 
+    def server_bind(self) -> None:
+        super().server_bind()
+        self.bound = True
+
     def server_close(self) -> None:
-        """Take the socket away."""
-        super().server_close()
-        if os.path.lexists(self.place):
+        """Take the socket away while it is ours for sure: the next server may come before the last answer is out."""
+        if self.bound and os.path.lexists(self.place):
             os.unlink(self.place)
+        self.bound = False
+        super().server_close()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that left before its answer is no trouble; all else is shown."""

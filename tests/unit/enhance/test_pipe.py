@@ -141,6 +141,38 @@ def test_a_socket_that_a_killed_server_left_is_replaced_but_no_other_file(place,
         free_socket("x" * 108)
 
 
+def test_a_server_that_ends_leaves_its_successors_socket_alone(place, small_model, make_voice, monkeypatch):
+    ends = EnhanceServer(place, [load_generator(small_model)[1]])
+    begun, may_end = threading.Event(), threading.Event()
+    monkeypatch.setattr(ends, "enhanced", lambda raw: (begun.set(), may_end.wait(30), raw)[-1])
+    loop = threading.Thread(target=ends.serve_forever, kwargs={"poll_interval": 0.01})
+    loop.start()
+    with ThreadPoolExecutor(2) as pool:
+        answer = pool.submit(ask, str(place), b"sound")
+        begun.wait(30)
+        ends.shutdown()
+        loop.join()
+        closing = pool.submit(ends.server_close)  # waits for the answer
+        with pytest.raises(OSError):  # it listens no more
+            ask(str(place), b"")
+        successor = EnhanceServer(place, [])
+        may_end.set()
+        closing.result()
+        assert answer.result() == (OK, b"sound")
+    assert place.exists()
+    successor.server_close()
+    assert not place.exists()
+
+
+def test_a_server_that_cannot_begin_says_why_and_leaves_the_socket_of_another(server, place, tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match=r"none/s: cannot become a socket \(No such file or directory\)"):
+        EnhanceServer(tmp_path / "none" / "s", [])
+    monkeypatch.setattr("enhance.serve.free_socket", lambda _: None)  # both looked before either had begun
+    with pytest.raises(ConfigError, match="cannot become a socket"):
+        EnhanceServer(place, [])
+    assert ask(str(place), b"") == (OK, b"")
+
+
 def test_the_client_prints_what_the_server_gives_and_imports_next_to_nothing(server, place, small_model, make_voice):
     raw = wav_of(make_voice(3, 0.3))
     done = piped([*CLIENT, str(place)], raw)
