@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from enhance.recording import DenoiseConfig, Recording, enhance_recording, fingerprint_of, model_of
-from enhance.resumable import REQUEST, ResumableDir, stamp_of
+from enhance.resumable import REQUEST, ResumableDir, stamp_of, stamp_of_tables
 from enhance.sounds import AUDIO_SUFFIXES
 from harness.atomic import write_whole
 from harness.errors import AudioError, ConfigError, DataDirError, DiskError, SchoolyardError
@@ -30,7 +30,8 @@ from kaldi_bridge.wav_ark import write_wav_ark
 
 REPORT = "denoise.json"
 NOTES = ".notes"  # folder of the directory in the making: what each recording there was made of
-FILE_BY_FILE = ("denoise", "sources", "resample", "channel")  # of the request: the notes tell for each recording
+# of the request: the notes tell for each recording, and tables are written anew
+FILE_BY_FILE = ("denoise", "sources", "resample", "channel", "tables")
 ARK = "wav.ark"
 
 
@@ -51,7 +52,8 @@ def denoise_data_dir(
         mend = "make a recording of each channel, with an id of its own"
         raise DataDirError(data.path / "segments", "chooses channels by segment, which is not done here", mend=mend)
     recordings = [_recording(data, name) for name in sorted(data.keys("recording"))]
-    target, report = _denoise(recordings, str(data_path), out, config, jobs, force)
+    tables = stamp_of_tables(data.without(*STALE_AFTER_NEW_AUDIO, "utt2dur").tables)  # features may come later
+    target, report = _denoise(recordings, str(data_path), out, config, jobs, force, tables=tables)
     if target.done:
         return report
     failed = set(report["failed"])
@@ -122,14 +124,18 @@ def _check_apart(source: Path, out: Path, *, beside: bool = False) -> None:
 
 def _denoise(
     recordings: list[Recording], where: str, out: str | os.PathLike[str], config: DenoiseConfig, jobs: int | None,
-    force: bool,
+    force: bool, *, tables: str | None = None,
 ) -> tuple[ResumableDir, dict[str, Any]]:  # fmt: skip
-    """Enhance all recordings into the directory in the making; too many failures raise AudioError."""
+    """Enhance all recordings into the directory in the making; too many failures raise AudioError.
+
+    tables: stamp of those that will stand beside the sound.
+    """
     model_of(config.model, config.device)  # a model that cannot be read stops the run before any recording does
     request = {
         "denoise": [[one.name, one.source, one.channel] for one in recordings], "model": fingerprint_of(config.model),
         "mix": config.mix, "resample": config.resample, "sources": stamp_of(one.source for one in recordings),
         **({"ark": True} if config.ark else {}), **({} if config.channel is None else {"channel": config.channel}),
+        **({} if tables is None else {"tables": tables}),
     }  # fmt: skip
     target = ResumableDir(out, request, force=force, file_by_file=FILE_BY_FILE)
     if target.done:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from enhance.resumable import ResumableDir, stamp_of
+from enhance.resumable import ResumableDir, stamp_of, stamp_of_tables
 from enhance.sounds import noise_files, read_sound
 from enhance.speech_level import active_power
 from harness.atomic import write_whole
@@ -108,6 +108,8 @@ def mix_data_dir(
         "mix": os.path.abspath(data_path), "utterances": data.utterances, "noise": noise_root, "noises": names,
         "snr": list(config.snr), "seed": config.seed, "sample_rate": config.sample_rate,
         "sources": stamp_of((data.wav_scp or {}).values()),
+        "noise_files": stamp_of(os.path.join(noise_root, name) for name in names),
+        "tables": stamp_of_tables(data.without(*STALE_AFTER_NEW_AUDIO, "utt2dur").tables),  # features may come later
     }  # fmt: skip
     target = ResumableDir(out, request, force=force)
     if target.done:

@@ -10,13 +10,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.atomic import disk_error, write_whole
 from harness.errors import DiskError
 from harness.log import get_logger
+from kaldi_bridge.extended_names import place_of
 
 REQUEST = "request.json"
 
@@ -81,12 +82,21 @@ def _request_of(directory: Path) -> Any:
 
 
 def stamp_of(sources: Iterable[str]) -> str:
-    """SHA-256 over size and time of change of the files among these wav.scp entries: other content, another request."""
+    """SHA-256 over size and time of change of the files among these wav.scp entries: other content, another request.
+
+    Of a place in an archive (wav.ark:1234), the archive's.
+    """
     digest = hashlib.sha256()
     for source in sources:
+        place = None if os.path.exists(source) else place_of(source)
         try:
-            status = os.stat(source)
+            status = os.stat(place[0] if place else source)
             digest.update(f"{source}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
         except OSError:
-            digest.update(f"{source}\n".encode())  # a command, a place in an ark, or missing
+            digest.update(f"{source}\n".encode())  # a command, or missing
     return digest.hexdigest()
+
+
+def stamp_of_tables(tables: Mapping[str, Mapping[str, str]]) -> str:
+    """SHA-256 over the content of a data directory's tables."""
+    return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()

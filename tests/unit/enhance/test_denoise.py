@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from enhance.denoise import denoise_data_dir, denoise_files
 from enhance.recording import DenoiseConfig
+from enhance.resumable import stamp_of
 from enhance.streaming import enhance_samples
 from enhance.weights import load_generator
 from harness.errors import AudioError, CheckpointError, ConfigError, DataDirError, DiskError
@@ -285,6 +286,25 @@ def test_a_finished_directory_is_left_alone_by_the_same_command(clean_dir, small
     assert (tmp_path / "out" / "wav.scp").stat().st_mtime_ns == before
     with pytest.raises(DiskError, match="already exists"):
         denoise_data_dir(clean_dir, tmp_path / "out", DenoiseConfig(model=str(small_model), mix=0.5), jobs=1)
+
+
+def test_a_finished_directory_with_other_tables_than_now_is_not_taken_for_done(clean_dir, small_model, tmp_path):
+    config = DenoiseConfig(model=str(small_model))
+    first = denoise_data_dir(clean_dir, tmp_path / "out", config, jobs=1)
+    (clean_dir / "utt2dur").write_text("".join(f"{name} 1.0\n" for name in DataDir.read(clean_dir).utterances))
+    assert denoise_data_dir(clean_dir, tmp_path / "out", config, jobs=1) == first  # features may have been made since
+    (clean_dir / "text").write_text((clean_dir / "text").read_text().replace("TWO", "THREE"))
+    with pytest.raises(DiskError, match="already exists"):
+        denoise_data_dir(clean_dir, tmp_path / "out", config, jobs=1)
+
+
+def test_an_archive_with_other_content_is_another_source(tmp_path):
+    archive = tmp_path / "wav.ark"
+    archive.write_bytes(b"one RIFF")
+    before = stamp_of([f"{archive}:4"])
+    assert stamp_of([f"{archive}:4"]) == before
+    archive.write_bytes(b"one RIFFRIFF")
+    assert stamp_of([f"{archive}:4"]) != before
 
 
 def damage(path: Path, kind: str) -> None:

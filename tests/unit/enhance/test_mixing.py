@@ -110,6 +110,25 @@ def test_an_existing_directory_of_another_request_is_not_touched(clean_dir, nois
         mix_data_dir(clean_dir, noise_dir, tmp_path / "noisy", MixConfig(seed=2), jobs=1)
 
 
+@pytest.mark.parametrize("changed", ["noise", "text", "segments"])
+def test_a_mixture_of_what_has_changed_since_is_not_taken_for_done(noise_dir, tmp_path, make_voice, changed):
+    soundfile.write(tmp_path / "r.wav", make_voice(1, 3.0), RATE, "PCM_16")
+    tables = {"wav_scp": {"ann": str(tmp_path / "r.wav")}, "utt2spk": {"ann-1": "ann"}, "text": {"ann-1": "ONE"}}
+    data = DataDir.build(tmp_path / "clean", **tables, segments={"ann-1": "ann 0 1"}).write()
+    out = mix_data_dir(data.path, noise_dir, tmp_path / "noisy", MixConfig(), jobs=1)
+    (data.path / "utt2dur").write_text("ann-1 1.0\n")  # as features bring it
+    assert mix_data_dir(data.path, noise_dir, out, MixConfig(), jobs=1) == out
+    match changed:
+        case "noise":
+            soundfile.write(noise_dir / "hum.wav", 0.1 * np.cos(np.arange(RATE) * 0.05), RATE, "PCM_16")
+        case "text":
+            (data.path / "text").write_text("ann-1 TWO\n")
+        case "segments":
+            (data.path / "segments").write_text("ann-1 ann 1 2.5\n")
+    with pytest.raises(DiskError, match="already exists"):
+        mix_data_dir(data.path, noise_dir, out, MixConfig(), jobs=1)
+
+
 def test_an_empty_noise_directory_is_refused(clean_dir, tmp_path):
     (tmp_path / "nothing").mkdir()
     with pytest.raises(AudioError, match=r"nothing: the noise directory holds no audio files"):
