@@ -16,11 +16,18 @@ from harness.errors import DiskError
 def write_whole(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
     """Open a file beside ``path`` for writing; it becomes ``path`` when the block ends well and is removed when not.
 
-    mode: "w" (UTF-8, newlines as written) or "wb".  Raises DiskError, naming ``path``, where the system refuses.
+    mode: "w" (UTF-8, newlines as written) or "wb".  A pipe or a device, as /dev/stdout, is written to as it is.
+    Raises DiskError, naming ``path``, where the system refuses.
     """
     final = Path(path)
-    aside = final.with_name(f".{final.name}.{os.getpid()}.tmp")
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    if final.is_dir():
+        raise DiskError(path, "is a directory, where a file is to be written", mend="name a file")
+    if final.exists() and not final.is_file():  # another file must not take its place
+        with open(final, mode, **text) as stream:
+            yield stream
+        return
+    aside = final.with_name(f".{final.name}.{os.getpid()}.tmp")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         with open(aside, mode, **text) as stream:
@@ -38,11 +45,15 @@ def write_whole(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[An
 def whole_dir(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
     """Yield a new directory beside ``path``; it becomes ``path`` when the block ends well and is removed when not.
 
-    force: replace an existing ``path``; otherwise an existing, non-empty one raises DiskError.
+    force: replace an existing ``path``; otherwise an existing, non-empty one raises DiskError.  A link to a directory
+    stands for that directory.
     """
-    final = Path(path)
+    final = Path(os.path.realpath(path))
     if final.exists() and not force and any(final.iterdir()):
-        raise DiskError(final, "already exists", mend="remove it, choose another output, or pass --force")
+        raise DiskError(path, "already exists", mend="remove it, choose another output, or pass --force")
+    if Path.cwd().is_relative_to(final):
+        problem = "is the working directory, or above it, and cannot be replaced"
+        raise DiskError(path, problem, mend="name a folder within it, or work from elsewhere")
     aside = final.with_name(f".{final.name}.{os.getpid()}.tmp")
     try:
         shutil.rmtree(aside, ignore_errors=True)
@@ -50,7 +61,7 @@ def whole_dir(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[
         yield aside
         _replace_dir(aside, final)
     except OSError as error:
-        raise disk_error(final, error) from error
+        raise disk_error(path, error) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -60,6 +71,8 @@ def _replace_dir(new: Path, final: Path) -> None:
     if final.exists():
         os.replace(final, old)
     os.replace(new, final)
+    if old.is_file():
+        old.unlink()
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from harness.errors import SchoolyardError
+from harness.errors import ConfigError, SchoolyardError
 from harness.log import progress
 
 Item = TypeVar("Item")
@@ -21,6 +21,8 @@ Result = TypeVar("Result")
 def default_jobs() -> int:
     """Processes to use when nobody says: the cores this process may run on, or SCHOOLYARD_JOBS."""
     given = os.environ.get("SCHOOLYARD_JOBS")
+    if given and not given.isdecimal():
+        raise ConfigError("SCHOOLYARD_JOBS", f"must be a number of processes, got {given!r}", mend="such as 4")
     return max(1, int(given)) if given else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 

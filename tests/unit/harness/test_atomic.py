@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,52 @@ def test_an_existing_directory_is_kept_unless_forced(tmp_path: Path) -> None:
     with whole_dir(tmp_path / "data", force=True) as aside:
         (aside / "wav.scp").write_text("b")
     assert [entry.name for entry in (tmp_path / "data").iterdir()] == ["wav.scp"]
+
+
+def test_a_link_to_a_directory_stays_and_the_directory_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "large disk").mkdir()
+    (tmp_path / "large disk/old").touch()
+    (tmp_path / "data").symlink_to("large disk")
+    with whole_dir(tmp_path / "data", force=True) as aside:
+        (aside / "text").write_text("a")
+    assert (tmp_path / "data").is_symlink()
+    assert [entry.name for entry in (tmp_path / "large disk").iterdir()] == ["text"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["data", "large disk"]
+
+
+def test_a_file_that_a_directory_replaces_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+    with whole_dir(tmp_path / "data", force=True) as aside:
+        (aside / "text").write_text("a")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_the_working_directory_is_not_replaced(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(DiskError, match="is the working directory, or above it"), whole_dir(name, force=True):
+        pass
+    assert (tmp_path / "here").is_dir()
+
+
+@pytest.mark.parametrize("name", ["", "folder"])
+def test_a_directory_in_place_of_a_file_is_refused_before_the_work(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DiskError, match="is a directory, where a file is to be written"), write_whole(name):
+        raise AssertionError
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    with write_whole(pipe) as stream:
+        stream.write("through")
+    reader.join(timeout=30)
+    assert read == ["through"]
+    assert pipe.is_fifo()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import AudioError, SchoolyardError
-from harness.jobs import map_jobs
+from harness.errors import AudioError, ConfigError, SchoolyardError
+from harness.jobs import default_jobs, map_jobs
 from harness.seed import rng_for
 
 ROOT = Path(__file__).parents[3]
@@ -63,6 +63,12 @@ list(map_jobs(tell, range(4), jobs=2))
         said, _ = parent.communicate(timeout=30)  # comes to an end when no worker holds the pipe any more
     assert len(workers) == 2
     assert said == ""
+
+
+def test_a_number_of_processes_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCHOOLYARD_JOBS", "auto")
+    with pytest.raises(ConfigError, match="SCHOOLYARD_JOBS: must be a number of processes, got 'auto'"):
+        default_jobs()
 
 
 def test_draws_depend_on_the_keys_and_not_on_their_order_of_use() -> None:
