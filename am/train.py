@@ -30,6 +30,7 @@ from harness.config import dump_config, to_plain
 from harness.errors import TrainingError
 from harness.log import get_logger, progress
 from harness.seed import rng_for
+from hmm.graph_note import NAME as GRAPH_NOTE
 
 log = get_logger("am")
 RUN_KIND = "am-training"
@@ -103,7 +104,7 @@ def train_model(
     _check_sets(train_set, dev_set)
     run = _Run(config, train_set, dev_set, out, torch.device(device))
     if force:
-        for name in ("last.pt", "best.pt", "metrics.jsonl"):  # a kill must not leave the old run to go on with
+        for name in ("last.pt", "best.pt", "metrics.jsonl", GRAPH_NOTE):  # of the old run, which a kill must not leave
             (out / name).unlink(missing_ok=True)
     run.resume()
     if not run.history:
@@ -325,10 +326,20 @@ class _Run:
                 "optimizer": self.optimizer.state_dict(),
             },
         )
-        with write_whole(self.out / "metrics.jsonl") as stream:
-            stream.writelines(json.dumps(asdict(metrics)) + "\n" for metrics in self.history)
+        self._tell()
         if self.config.train.tensorboard:
             _write_scalars(self.out, now)
+
+    def _tell(self) -> None:
+        """metrics.jsonl and config.yaml as they stand now: a kill may have come before, other epochs been asked for."""
+        lines, path = (
+            "".join(json.dumps(asdict(metrics)) + "\n" for metrics in self.history),
+            self.out / "metrics.jsonl",
+        )
+        if not path.is_file() or path.read_text(encoding="utf-8") != lines:
+            with write_whole(path) as stream:
+                stream.write(lines)
+            dump_config(self.config, self.out / "config.yaml")
 
     def resume(self) -> None:
         """Take up the state of last.pt, if there is one."""
@@ -341,6 +352,7 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.rate = state["rate"]
         self.history = [EpochMetrics(**metrics) for metrics in state["history"]]
+        self._tell()
         log.info("%s: going on after epoch %d", path, len(self.history))
 
     def _refuse_other_run(self, path: Path, state: dict[str, Any]) -> None:

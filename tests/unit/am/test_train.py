@@ -22,8 +22,9 @@ from am.models.denormals import flushed_denormals
 from am.models.hybrid import load_model
 from am.models.ligru import LiGRUConfig
 from am.train import linear_share, train_model
-from harness.config import dump_config
+from harness.config import dump_config, load_config
 from harness.errors import AlignmentError, TableError, TrainingError
+from hmm.graph_note import GraphNote
 
 ROOT = Path(__file__).resolve().parents[3]
 PHONES = ("SIL", "A", "B")
@@ -134,6 +135,19 @@ def test_a_damaged_packed_set_is_named(tmp_path, damage):
     path.write_bytes(path.read_bytes()[:-500] if damage is None else damage)
     with pytest.raises(TableError, match=r"a\.npz: is not a packed data set"):
         FrameSet.load(path)
+
+
+def test_bytes_changed_anywhere_in_a_packed_set_are_never_a_traceback(tmp_path):
+    path = tmp_path / "a.npz"
+    frame_set(60, dim=20).save(path)
+    whole, refused = path.read_bytes(), 0
+    for place in range(0, len(whole) - 1, 61):
+        path.write_bytes(whole[:place] + bytes(255 - byte for byte in whole[place : place + 2]) + whole[place + 2 :])
+        try:
+            FrameSet.load(path)
+        except TableError:
+            refused += 1
+    assert refused > 0.9 * len(whole) // 61
 
 
 def test_sets_of_several_conditions_are_joined():
@@ -257,6 +271,15 @@ def test_forced_training_starts_from_nothing(tmp_path):
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
 
 
+def test_forced_training_forgets_the_graph_of_the_one_before(tmp_path):
+    run(tmp_path, config(epochs=1))
+    GraphNote(graph=Path("graph"), model=Path("final.mdl")).write(tmp_path)
+    run(tmp_path, config(epochs=1))
+    assert GraphNote.read(tmp_path) is not None
+    run(tmp_path, config(epochs=1), frame_set(13), force=True)
+    assert GraphNote.read(tmp_path) is None
+
+
 def test_a_set_without_targets_is_refused(tmp_path):
     with pytest.raises(TrainingError, match="training set: has no targets"):
         run(tmp_path, config(), replace(frame_set(), pdfs=None))
@@ -328,6 +351,16 @@ def test_resume_with_other_settings_or_data_is_refused(tmp_path):
 def test_a_newbob_training_may_be_given_more_epochs(tmp_path):
     run(tmp_path, config(epochs=2))
     assert len(run(tmp_path, config(epochs=3))) == 3
+    assert load_config(AcousticConfig, tmp_path / "config.yaml").train.epochs == 3
+
+
+def test_a_kill_after_the_last_checkpoint_loses_no_line_of_the_metrics(tmp_path):
+    run(tmp_path, config())
+    metrics = tmp_path / "metrics.jsonl"
+    whole = metrics.read_text()
+    metrics.write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    run(tmp_path, config())
+    assert metrics.read_text() == whole
 
 
 def test_train_verb_names_a_config_key_it_does_not_know(tmp_path):
