@@ -2,7 +2,7 @@
 
 The shell of a recipe opens the lock file and hands the descriptor down to all that it starts.  Should the run be killed
 (-9) while a program of it goes on, the lock is still held; the next run finds the owner dead, ends that program, and
-takes over.
+takes over.  Of a run on another machine, with which a file system is shared, nothing can be known: it counts as alive.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import time
 from pathlib import Path
+from typing import Any
 
 from harness.errors import StageError
 
-SETTLED = 1.0  # seconds after which the lock file's text surely belongs to the one who holds the lock
 PATIENCE = 20.0  # seconds for the remains of a killed run to end
 
 
@@ -29,8 +30,8 @@ def take_lock(descriptor: int, path: Path, owner: int, group: int) -> None:
     end = time.monotonic() + PATIENCE
     while not _locked(descriptor):
         holder = _read(path)
-        if holder is None or _alive(holder["owner"]):
-            who = f" (process {holder['owner']})" if holder else ""
+        if holder is None or holder["host"] != socket.gethostname() or _alive(holder["owner"]):
+            who = "" if holder is None else f" (process {holder['owner']} of {holder['host']})"
             raise StageError(
                 path.parent, f"another run is at work here{who}", mend="wait for it, or choose another --work"
             )
@@ -40,7 +41,8 @@ def take_lock(descriptor: int, path: Path, owner: int, group: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(holder["group"], signal.SIGKILL)
         time.sleep(0.1)
-    path.write_text(json.dumps({"owner": owner, "group": group}), encoding="utf-8")
+    row = {"owner": owner, "group": group, "host": socket.gethostname()}
+    path.write_text(json.dumps(row), encoding="utf-8")
 
 
 def _locked(descriptor: int) -> bool:
@@ -51,10 +53,10 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
-def _read(path: Path) -> dict[str, int] | None:
+def _read(path: Path) -> dict[str, Any] | None:
     try:
         row = json.loads(path.read_text(encoding="utf-8"))
-        return {"owner": int(row["owner"]), "group": int(row["group"])}
+        return {"owner": int(row["owner"]), "group": int(row["group"]), "host": str(row["host"])}
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from harness.errors import StageError
+from harness.work_lock import take_lock
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = """\
@@ -283,10 +288,26 @@ def test_two_runs_in_one_work_directory_are_refused(mini: Mini) -> None:
         wait_for(first, "writes")
         second = mini.run()
         assert second.returncode == 1
-        assert f"another run is at work here (process {first.pid})" in second.stderr
+        assert f"another run is at work here (process {first.pid} of {socket.gethostname()})" in second.stderr
     finally:
         first.send_signal(signal.SIGTERM)
         first.communicate(timeout=30)
+
+
+def test_a_run_of_another_machine_counts_as_alive_and_no_process_here_is_ended_for_it(tmp_path: Path) -> None:
+    """On a file system that machines share: the numbers in the lock are those of processes there."""
+    innocent = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    lock = tmp_path / ".lock"
+    lock.write_text(json.dumps({"owner": ended.pid, "group": innocent.pid, "host": "elsewhere"}))
+    with lock.open("a") as theirs, lock.open("a") as ours:
+        fcntl.flock(theirs, fcntl.LOCK_EX)
+        with pytest.raises(StageError, match=f"another run is at work here .process {ended.pid} of elsewhere"):
+            take_lock(ours.fileno(), lock, os.getpid(), os.getpgid(0))
+    assert innocent.poll() is None
+    innocent.kill()
+    innocent.wait()
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
