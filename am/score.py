@@ -41,6 +41,9 @@ class ScoreConfig:
     def __post_init__(self) -> None:
         if not 0 < self.min_lmwt <= self.max_lmwt:
             raise ValueError(f"need 0 < min_lmwt <= max_lmwt, got {self.min_lmwt} and {self.max_lmwt}")
+        low, high = self.lmwt_limits
+        if not 0 < low <= high:  # costs are divided by the weight
+            raise ValueError(f"lmwt_limits must be greater than 0 and rise, got {low} and {high}")
         if not self.penalties or list(self.penalties) != sorted(set(self.penalties)):
             raise ValueError(f"penalties must rise, got {self.penalties}")
 

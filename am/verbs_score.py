@@ -22,7 +22,7 @@ def score(
     graph: WordsOption,
     dev_decode: Annotated[Path | None, typer.Option("--dev-decode", help="decoded development set to tune on")] = None,
     dev_data: Annotated[Path | None, typer.Option("--dev-data", help="its data directory")] = None,
-    lm_weight: Annotated[int | None, typer.Option("--lm-weight", help="weight to use as it is")] = None,
+    lm_weight: Annotated[int | None, typer.Option("--lm-weight", min=1, help="weight to use as it is")] = None,
     penalty: Annotated[float, typer.Option("--penalty", help="word insertion penalty to use with --lm-weight")] = 0.0,
     lexicon: Annotated[
         Path | None, typer.Option("--lexicon", help="pronunciations, for confusions of phones; default: the graph's")

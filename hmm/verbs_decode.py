@@ -78,6 +78,8 @@ def lattice_best_path(
 
     if alignments and confidences:
         raise ConfigError("--confidences", "only words have confidences", mend="leave --alignments away")
+    if lm_weight <= 0:
+        raise ConfigError("--lm-weight", f"must be greater than 0, got {lm_weight:g}", mend="give 7 to 17, say")
     names: dict[str, str] = {}
     if words is not None:
         table = read_text_table(words / "words.txt" if words.is_dir() else words)

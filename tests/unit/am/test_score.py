@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from am.__main__ import app
 from am.hypotheses import read_references, read_words, sweep_decode_dir
 from am.score import ScoreConfig, read_errors, score, score_kaldi, tune
 from am.wer_details import operations, per_speaker, per_utterance
@@ -75,6 +77,17 @@ def test_tuning_grows_the_grid_where_the_best_stands_at_its_edge(
     assert errors[weight, penalty] == min(errors.values())
     fixed = tune(golden_decode, text, graph, ScoreConfig(min_lmwt=19, max_lmwt=20, widen=False))
     assert 19 <= fixed[0] <= 20
+
+
+def test_a_weight_that_costs_cannot_be_divided_by_is_refused(golden_decode: Path) -> None:
+    ask = ["score", "--decode", golden_decode, "--data", "data", "--graph", "graph"]
+    for weight in (0, -3):
+        done = CliRunner().invoke(app, [*map(str, ask), "--lm-weight", str(weight)])
+        assert done.exit_code == 2
+        assert "--lm-weight" in done.stderr
+    assert not (golden_decode / "score.json").exists()
+    with pytest.raises(ValueError, match="lmwt_limits must be greater than 0 and rise, got 0 and 10"):
+        ScoreConfig(lmwt_limits=(0, 10))
 
 
 def test_of_equal_settings_the_mildest_is_tuned(tmp_path: Path) -> None:

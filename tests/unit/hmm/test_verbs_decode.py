@@ -74,3 +74,9 @@ def test_best_paths_are_those_of_the_weight_and_the_penalty(golden_dir):
     assert sure == [part for word, value in pairs for part in (word, f"{value:.3f}")]
     with pytest.raises(ConfigError, match="only words have confidences"):
         printed("--alignments", "--confidences")
+
+
+@pytest.mark.parametrize("weight", [0, -5])
+def test_a_weight_that_costs_cannot_be_divided_by_is_refused(golden_dir, weight):
+    with pytest.raises(ConfigError, match=f"--lm-weight: must be greater than 0, got {weight}"):
+        ran("lattice-best-path", "--lattices", golden_dir / "exp/tri3b/decode_test", "--lm-weight", weight)
