@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from harness.atomic import whole_dir
+from harness.errors import TableError
 from harness.log import get_logger
+from kaldi_bridge.extended_names import kind_of, place_of
+from kaldi_bridge.text_tables import read_text_table
 
 log = get_logger("hmm")
 STAMP = "schoolyard.json"  # what a finished directory was made from
@@ -36,7 +41,10 @@ def make_rung(out: str | Path, make: Callable[[Path], None], inputs: dict[str, A
 
 
 def _fingerprint(value: Any) -> Any:
-    """A configuration as plain data; words as they are; a directory as the hash of the tables and models in it."""
+    """A configuration as plain data; words as they are; a directory as the hash of the tables and models in it.
+
+    Features count by what their archives hold: made again from other sound, they lie at the same places as before.
+    """
     if isinstance(value, list | tuple):
         return list(value)
     if not isinstance(value, str | Path):
@@ -49,7 +57,29 @@ def _fingerprint(value: Any) -> Any:
             digest.update(name.encode() + b"\0" + (directory / name).read_bytes())
     for part in sorted(directory.glob("ali.*.gz")):
         digest.update(part.read_bytes())
+    for archive in _archives(directory):
+        status = archive.stat()
+        digest.update(_digest_of(archive, status.st_size, status.st_mtime_ns))
     return digest.hexdigest()
+
+
+def _archives(directory: Path) -> list[Path]:
+    """The files that feats.scp and cmvn.scp point into, in their order; what commands would give is not looked at."""
+    found: dict[Path, None] = {}
+    for name in ("feats.scp", "cmvn.scp"):
+        if (directory / name).is_file():
+            for place in read_text_table(directory / name, TableError).values():
+                path, _ = place_of(re.sub(r"\[[0-9:,]*\]$", "", place)) or (place, 0)
+                if kind_of(place) != "pipe" and Path(path).is_file():
+                    found[Path(path)] = None
+    return list(found)
+
+
+@lru_cache(maxsize=1000)
+def _digest_of(path: Path, _size: int, _changed: int) -> bytes:
+    """SHA-256 of a file, read once while it stays as it is."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
 
 
 def write_log(aside: Path, lines: list[str]) -> None:

@@ -20,6 +20,7 @@ from hmm.lattice import best_path
 from hmm.speaker_features import FeatureRecipe, SpeakerFeatures
 from kaldi_bridge.data_dir import DataDir
 from kaldi_bridge.lattices import read_decode_dir, read_lattices
+from kaldi_bridge.tables import MatrixWriter, read_matrix_scp
 
 SHORT = {"leaves": 60, "gaussians": 150, "iterations": 6, "last_growth": 4, "realign": (3,)}
 TINY = LadderConfig(
@@ -82,6 +83,27 @@ def test_a_finished_rung_is_not_made_again_and_a_changed_one_is(ladder, golden_d
     train_mono(data, lang, copy, MonoConfig(gaussians=60, iterations=3, last_growth=2))
     train_mono(data, lang, copy, MonoConfig(gaussians=80, iterations=3, last_growth=2))
     assert GmmDir.read(copy).am.num_gauss > 60
+
+
+def test_features_made_again_at_the_same_places_make_a_rung_again(golden_dir, golden_data, tmp_path):
+    data, config = tmp_path / "data", MonoConfig(gaussians=60, iterations=2, last_growth=1)
+    shutil.copytree(golden_data("train"), data)
+    features = dict(read_matrix_scp(data / "feats.scp"))
+
+    def trained(louder: float) -> float:
+        with MatrixWriter(tmp_path / "feats.ark", data / "feats.scp") as writer:
+            for utt, matrix in features.items():
+                writer.write(utt, matrix * louder)
+        train_mono(data, golden_dir / "data/lang", tmp_path / "mono", config)
+        return float(GmmDir.read(tmp_path / "mono").am.means_invvars.sum())
+
+    first = trained(1.0)
+    places = (data / "feats.scp").read_bytes()
+    made = (tmp_path / "mono/final.mdl").stat().st_mtime_ns
+    assert trained(1.0) == first
+    assert (tmp_path / "mono/final.mdl").stat().st_mtime_ns == made
+    assert trained(1.5) != first
+    assert (data / "feats.scp").read_bytes() == places
 
 
 def test_a_killed_rung_leaves_nothing_behind(golden_dir, golden_data, tmp_path, monkeypatch):
