@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import struct
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ def read_int_vectors(name: str | os.PathLike[str]) -> dict[str, NDArray[np.int32
     try:
         with open_archive(name) as stream:
             data = stream.read()
-    except (EOFError, gzip.BadGzipFile, OSError) as error:
+    except (EOFError, zlib.error, OSError) as error:
         raise TableError(where, f"cannot be read ({error})", mend="the archive is truncated: remake it") from error
     start = data.find(b" ")
     binary = data[start + 1 : start + 3] == b"\0B"
@@ -55,10 +56,10 @@ def _binary_int_vectors(data: bytes, where: str) -> dict[str, NDArray[np.int32]]
 def _text_int_vectors(data: bytes, where: str) -> dict[str, NDArray[np.int32]]:
     vectors: dict[str, NDArray[np.int32]] = {}
     for number, line in enumerate(data.splitlines(), start=1):
-        key, *values = line.split()
         try:
+            key, *values = line.split()
             vectors[key.decode()] = np.array([int(value) for value in values], np.int32)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise TableError(f"{where}:{number}", f"expected integers ({error})", mend="give alignments") from error
     return vectors
 

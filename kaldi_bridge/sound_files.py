@@ -24,6 +24,7 @@ from kaldi_bridge.extended_names import kind_of, open_place, place_of, run_pipe
 
 Samples = NDArray[np.float32]
 STREAMED = 0x7FFF0000  # data sizes from here on, and 0, mean "unknown: read to the end" in a wav written to a pipe
+UNKNOWN_FRAMES = 1 << 60  # libsndfile gives a number above it for a FLAC whose encoder could not go back to its header
 FLOATS = ("FLOAT", "DOUBLE")
 RAW_FULL_SCALE = 32768.0
 LOSSY_END = {"VORBIS": 8192, "OPUS": 5760}  # one block: what the last may lack of the length in the header
@@ -89,6 +90,9 @@ def _sound_in(stream: IO[bytes], where: str) -> Iterator[tuple[Any, SoundInfo]]:
     with sound:
         if sound.frames <= 0:
             raise AudioError(where, "has no samples", mend="remove the recording, or record it again")
+        if sound.frames > UNKNOWN_FRAMES:
+            mend = "convert it to wav (ffmpeg -i IN OUT.wav), or let the command write wav"
+            raise AudioError(where, f"does not tell its length, as a {sound.format} from a pipe", mend=mend)
         try:
             yield sound, SoundInfo(sound.samplerate, sound.channels, sound.frames, sound.subtype)
         except soundfile.LibsndfileError as error:
@@ -122,7 +126,7 @@ def _byte_stream(name: str, where: str, allow_commands: bool) -> Iterator[IO[byt
     else:
         with open_place(name, error=AudioError, where=where) as stream:
             in_archive = kind == "place" and not os.path.exists(name) and place_of(name) is not None
-            yield io.BytesIO(_archived(stream)) if in_archive else stream
+            yield io.BytesIO(_archived(stream, where)) if in_archive else stream
 
 
 def _with_length(stream: io.BytesIO) -> io.BytesIO:
@@ -137,12 +141,16 @@ def _with_length(stream: io.BytesIO) -> io.BytesIO:
     return stream
 
 
-def _archived(stream: IO[bytes]) -> bytes:
+def _archived(stream: IO[bytes], where: str) -> bytes:
     """The sound at an offset of an archive: as long as its RIFF header says, or all that follows for other formats."""
     head = stream.read(8)
     if head[:4] != b"RIFF" or len(head) < 8:
         return head + stream.read()
-    return head + stream.read(int.from_bytes(head[4:], "little"))
+    length = int.from_bytes(head[4:], "little")
+    if length == 0 or length >= STREAMED:  # the recordings after it would be taken for its end
+        mend = "write the archive from wav files with a length: sox IN.wav OUT.wav"
+        raise AudioError(where, "is a wav of unknown length, which has no end in an archive", mend=mend)
+    return head + stream.read(length)
 
 
 def _check_size(stream: IO[bytes], where: str) -> None:

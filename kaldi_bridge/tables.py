@@ -8,9 +8,11 @@ ali.1.gz |``).  Every file written appears only when whole.
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,6 +30,7 @@ from kaldi_bridge.int_vectors import read_int_vectors, write_int_vectors
 from kaldi_bridge.text_tables import read_text_table, text_lines
 
 Array = NDArray[Any]
+ROWS_PAST = 3  # that a range may name after the last row, as Kaldi's length_tolerance: ends of segments are rounded
 _RANGE = re.compile(r"\[(?P<rows>[0-9:]*)(?:,(?P<cols>[0-9:]*))?\]$")
 
 
@@ -140,7 +143,7 @@ def read_matrix_ark(name: str | os.PathLike[str]) -> Iterator[tuple[str, Array]]
         return
     where = split_specifier(name)[1]
     with open_archive(name) as stream:
-        while (key := _read_key(stream, where)) is not None:
+        while (key := _next_key(stream, where)) is not None:
             yield key, _parse_matrix(stream, f"{where}: {key}")
 
 
@@ -238,18 +241,26 @@ def _parse_matrix(stream: IO[bytes], where: str) -> Array:
 
 
 def _cut(value: Array, rows: str, cols: str | None, where: str) -> Array:
-    """Kaldi's ``[0:9,2:5]``: ends are included; an end past the last row is an error."""
+    """Kaldi's ``[0:9,2:5]``: ends are included; an end further past the last row than rounding explains is an error."""
 
-    def bounds(text: str, size: int) -> slice:
+    def bounds(text: str, size: int, past: int = 0) -> slice:
         if text in ("", ":"):
             return slice(None)
         first, _, last = text.partition(":")
-        if not (first and last) or not int(first) <= int(last) < size:
+        if not (first and last) or not int(first) <= int(last) < size + past or int(first) >= size:
             raise TableError(where, f"range {text} does not fit {size} entries", mend="correct the range in the scp")
         return slice(int(first), int(last) + 1)
 
-    cut = value[bounds(rows, value.shape[0])]
+    cut = value[bounds(rows, value.shape[0], past=ROWS_PAST)]
     return cut[:, bounds(cols, value.shape[1])] if cols else cut
+
+
+def _next_key(stream: IO[bytes], where: str) -> str | None:
+    """As _read_key; damage of a packed archive raises TableError."""
+    try:
+        return _read_key(stream, where)
+    except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
+        raise TableError(where, f"cannot be read ({error})", mend="the archive is damaged: remake it") from error
 
 
 def _read_key(stream: IO[bytes], where: str) -> str | None:

@@ -71,6 +71,28 @@ def test_a_wav_of_unknown_length_from_a_pipe_is_read_to_its_end(tmp_path, clip, 
     assert np.array_equal(read_one(one(tmp_path, f"cat {tmp_path}/u.wav |")), clip)
 
 
+def test_a_wav_of_unknown_length_in_an_archive_does_not_take_the_next_one_for_its_end(tmp_path, clip):
+    write_wav(tmp_path / "u.wav", clip, RATE)
+    raw = (tmp_path / "u.wav").read_bytes()
+    endless = raw[:4] + b"\xff\xff\xff\xff" + raw[8:40] + b"\xff\xff\xff\xff" + raw[44:]
+    (tmp_path / "wav.ark").write_bytes(b"u " + endless + b"v " + raw)
+    with pytest.raises(AudioError, match="utterance u: is a wav of unknown length"):
+        read_one(one(tmp_path, f"{tmp_path}/wav.ark:2"))
+
+
+@pytest.mark.parametrize("entry", ["{}", "cat {} |"])
+def test_a_flac_of_unknown_length_is_refused(tmp_path, clip, entry):
+    """As `flac` and ffmpeg write it to a pipe: 0 in the 36 bits of the header that count the samples."""
+    path = tmp_path / "u.flac"
+    soundfile.write(path, clip, RATE)
+    raw = bytearray(path.read_bytes())
+    raw[21] &= 0xF0
+    raw[22:26] = bytes(4)
+    path.write_bytes(raw)
+    with pytest.raises(AudioError, match="utterance u: does not tell its length, as a FLAC from a pipe"):
+        read_one(one(tmp_path, entry.format(path)))
+
+
 @pytest.mark.parametrize(
     ("entry", "words"),
     [

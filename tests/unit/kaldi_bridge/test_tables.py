@@ -10,7 +10,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from harness.errors import DiskError, TableError
+from harness.errors import DiskError, ProgramError, TableError
 from kaldi_bridge.programs import run_kaldi
 from kaldi_bridge.tables import (
     MatrixWriter,
@@ -69,14 +69,37 @@ def test_ranges_in_an_scp_include_their_ends_and_must_fit(tmp_path):
     places = dict(line.split() for line in scp.read_text().splitlines())
     ranged = tmp_path / "ranged.scp"
     ranged.write_text(
-        f"u {places['a']}[10:19]\nv {places['a']}[0:4,2:3]\nw {places['a']}[:,0:12]\nx {places['a']}[0:300]\n"
+        f"u {places['a']}[10:19]\nv {places['a']}[0:4,2:3]\nw {places['a']}[:,0:12]\nx {places['a']}[0:303]\n"
     )
     table, whole = read_matrix_scp(ranged), matrices()["a"]
     assert np.array_equal(table["u"], whole[10:20])
     assert np.array_equal(table["v"], whole[0:5, 2:4])
     assert np.array_equal(table["w"], whole)
-    with pytest.raises(TableError, match=r"ranged.scp: x: range 0:300 does not fit 300"):
+    with pytest.raises(TableError, match=r"ranged.scp: x: range 0:303 does not fit 300"):
         table["x"]
+
+
+@pytest.mark.kaldi
+@pytest.mark.parametrize("bounds", ["0:299", "290:302", "0:303", "299:299", "0:10,0:13"])
+def test_a_range_that_ends_a_little_late_is_cut_where_kaldi_cuts_it(tmp_path, kaldi_root, bounds):
+    _, scp = write(tmp_path, matrices())
+    place = dict(line.split() for line in scp.read_text().splitlines())["a"]
+    (tmp_path / "one.scp").write_text(f"a {place}[{bounds}]\n")
+    try:
+        run_kaldi(f"copy-feats scp:{tmp_path}/one.scp ark:{tmp_path}/kaldi.ark")
+    except ProgramError:
+        with pytest.raises(TableError, match="does not fit"):
+            read_matrix_scp(tmp_path / "one.scp")["a"]
+    else:
+        [(_, theirs)] = read_matrix_ark(tmp_path / "kaldi.ark")
+        assert np.array_equal(read_matrix_scp(tmp_path / "one.scp")["a"], theirs)
+
+
+def test_a_range_may_name_three_rows_after_the_last(tmp_path):
+    _, scp = write(tmp_path, matrices())
+    place = dict(line.split() for line in scp.read_text().splitlines())["a"]
+    (tmp_path / "one.scp").write_text(f"a {place}[290:302]\n")
+    assert np.array_equal(read_matrix_scp(tmp_path / "one.scp")["a"], matrices()["a"][290:])
 
 
 def test_pipes_are_read_and_their_failure_is_told(tmp_path):
@@ -150,6 +173,32 @@ def test_integer_vectors_come_back_the_same_with_the_same_bytes(tmp_path, name, 
     back = read_int_vectors(tmp_path / name)
     assert list(back) == list(items)
     assert all(np.array_equal(back[key], items[key]) and back[key].dtype == np.int32 for key in items)
+
+
+@pytest.mark.parametrize("kept", [10, 1000, -30, -5])
+def test_a_packed_archive_that_breaks_off_is_refused(tmp_path, kept):
+    ark, _ = write(tmp_path, matrices())
+    (tmp_path / "feats.gz").write_bytes(gzip.compress(ark.read_bytes())[:kept])
+    with pytest.raises(TableError, match=r"feats.gz"):
+        list(read_matrix_ark(tmp_path / "feats.gz"))
+
+
+def test_packed_archives_with_a_changed_byte_are_refused(tmp_path):
+    ark, _ = write(tmp_path, matrices())
+    write_int_vectors(tmp_path / "ali.1", {"a": np.arange(10), "b": np.arange(10)})
+    for path, read in ((ark, lambda packed: list(read_matrix_ark(packed))), (tmp_path / "ali.1", read_int_vectors)):
+        raw = bytearray(gzip.compress(path.read_bytes()))
+        raw[14] ^= 0xFF
+        (tmp_path / "packed.gz").write_bytes(raw)
+        with pytest.raises(TableError, match=r"packed.gz"):
+            read(tmp_path / "packed.gz")
+
+
+@pytest.mark.parametrize("text", ["a 1 2\n\nb 3\n", "a 1\nb 99999999999\n", "a 1\nb x\n"])
+def test_text_that_is_no_vector_of_integers_is_named_by_its_line(tmp_path, text):
+    (tmp_path / "ali.txt").write_text(text)
+    with pytest.raises(TableError, match=r"ali.txt:2: expected integers"):
+        read_int_vectors(tmp_path / "ali.txt")
 
 
 def test_damaged_integer_vectors_are_refused(tmp_path):
