@@ -7,9 +7,11 @@ on the frames where a token needs it, which is what makes it cheap.  The equal a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -258,12 +260,23 @@ def align_set(
     return result
 
 
-def map_threads(function: Callable, items: Sequence, jobs: int) -> Iterable:  # type: ignore[type-arg]
-    """map on threads, in input order; with one job on this thread."""
+def map_threads(function: Callable, items: Sequence, jobs: int) -> Iterator:  # type: ignore[type-arg]
+    """map on threads, in input order; with one job on this thread.  A few results a job wait, never those of all."""
     if jobs <= 1:
-        return map(function, items)
+        yield from map(function, items)
+        return
+    pending: deque[Future[Any]] = deque()
     with ThreadPoolExecutor(jobs) as pool:
-        return list(pool.map(function, items))
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) >= 4 * jobs:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
 
 
 def check_failures(where: str, result: Alignments, max_failed: float) -> None:

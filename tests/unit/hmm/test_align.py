@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
 
 from harness.errors import AlignmentError
-from hmm.align import AlignConfig, Aligner, align_set, check_failures, equal_alignment
+from hmm.align import AlignConfig, Aligner, align_set, check_failures, equal_alignment, map_threads
 from hmm.align_data import copy_alignments
 from hmm.alignment_dir import GmmDir, read_alignments
 from hmm.phone_windows import convert_alignments, phone_starts, phones_of
@@ -40,6 +41,29 @@ def test_threads_do_not_change_the_result(golden_dir, golden_data):
     one, three = (align_set(aligner, feats.utterances[:9], fsts.get, feats.of, jobs=jobs) for jobs in (1, 3))
     assert one.log_likelihood == three.log_likelihood
     assert all(np.array_equal(one.of[utt], three.of[utt]) for utt in one.of)
+
+
+def test_threads_run_few_results_ahead_of_what_is_taken():
+    done = []
+    results = map_threads(lambda n: done.append(n) or n * n, range(200), 2)
+    for taken, result in enumerate(results):
+        assert result == taken * taken
+        assert len(done) <= taken + 1 + 4 * 2
+        time.sleep(0.001)  # the statistics of a block are large, and summing them takes its time
+    assert sorted(done) == list(range(200))
+
+
+def test_a_failing_item_stops_the_threads():
+    done = []
+
+    def work(n: int) -> None:
+        done.append(n)
+        if n == 3:
+            raise ValueError("item 3")
+
+    with pytest.raises(ValueError, match="item 3"):
+        list(map_threads(work, range(1000), 2))
+    assert len(done) < 20
 
 
 def test_a_narrow_beam_is_mended_by_the_retry_beam(golden_dir, golden_data):
