@@ -45,13 +45,14 @@ class Validation:
         ]
         self.sample_rate, self.clean_weight = sample_rate, clean_weight
         self.measures, self.objective = tuple(measures), objective
+        self._measured()  # a package that is missing is told before the training, not after its first part
         self.log_mel = LogMel(sample_rate=sample_rate, bands=40).to(pairs[0][0].device)
 
     @torch.no_grad()
     def scores(self, model: Generator) -> dict[str, float]:
         """Means over the set; `score` weighs noisy against clean input.  The model is left in training mode."""
         model.eval()
-        rows, losses, more = [], [], _Measured([name for name in self.measures if name in SCORED], self.sample_rate)
+        rows, losses, more = [], [], self._measured()
         for noisy, clean in self.pairs:
             enhanced = model(noisy)
             rows.append(self._row(enhanced, model(clean), noisy, clean))
@@ -60,10 +61,12 @@ class Validation:
                 losses.append(self.objective.model_loss(enhanced, clean, noisy, adversarial=False)[0])
             more.add(clean, enhanced)
         model.train()
-        means = dict(zip(BASIC, torch.stack(rows).mean(0).tolist(), strict=True))
+        counts = torch.tensor([len(noisy) for noisy, _ in self.pairs], device=rows[0].device)
+        shares = counts / counts.sum()
+        means = dict(zip(BASIC, (shares @ torch.stack(rows)).tolist(), strict=True))
         means["score"] = means["log_mel_noisy"] + self.clean_weight * means["log_mel_clean"]
         if losses:
-            means["loss"] = torch.stack(losses).mean().item()
+            means["loss"] = (shares @ torch.stack(losses)).item()
         return means | more.means()
 
     @torch.no_grad()
@@ -76,6 +79,9 @@ class Validation:
         enhanced = model(noisy)
         model.train()
         return list(zip(noisy, enhanced, clean, strict=True))
+
+    def _measured(self) -> _Measured:
+        return _Measured([name for name in self.measures if name in SCORED], self.sample_rate)
 
     def _row(self, enhanced: Tensor, passed: Tensor, noisy: Tensor, clean: Tensor) -> Tensor:
         truth = self.log_mel(clean)
