@@ -123,8 +123,8 @@ class Trainer:
     def _until_done(self) -> Iterator[int]:
         while True:
             self.done = self._share_done()
-            if self.done >= 1 or 0 < self.config.patience <= self.stale:
-                return
+            if self.step and (self.done >= 1 or 0 < self.config.patience <= self.stale):
+                return  # after a step at least, so that there is a generator
             yield self.step
 
     def _share_done(self) -> float:

@@ -30,7 +30,7 @@ def export(
     checkpoint: Annotated[str, typer.Option(help='best.pt of a run, exported weights, or "builtin"')],
     out: Annotated[Path, typer.Option(help="file to write")],
     to: Annotated[str, typer.Option(help="onnx, torch-export or safetensors")] = "safetensors",
-    samples: Annotated[int | None, typer.Option(help="for this length only, where no graph takes any")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="for this length only, where no graph takes any")] = None,
 ) -> None:
     """Write a generator for other programs, and check there that it says the same."""
     from enhance.export import export_model

@@ -19,7 +19,7 @@ def search(
     override: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, dotted; may be given again")] = None,
     trials: Annotated[int | None, typer.Option(help="trials in all, instead of the number in --space")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto")] = "auto",
-    threads: Annotated[int, typer.Option(help="CPU threads; more than one only pays on idle cores")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads; more than one only pays on idle cores")] = 1,
 ) -> None:
     """Search for the settings with the best validation score (Optuna); a killed search goes on."""
     import torch

@@ -23,7 +23,7 @@ def stream(
     level: Annotated[float | None, typer.Option(help="root mean square (1 = full scale); else that so far")] = None,
     mix: Annotated[float, typer.Option(help="share of the unprocessed signal added back, 0 to 1")] = 0.0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto")] = "cpu",
-    threads: Annotated[int, typer.Option(help="CPU threads")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads")] = 1,
 ) -> None:
     """Enhance sound live, standard input to standard output: sox -d ... | python -m enhance stream | play ..."""
     import torch
@@ -123,8 +123,8 @@ def check_options(raw: str | None, rate: int | None, block_ms: float, level: flo
         raise ConfigError(f"--raw {raw}", "must be s16le or f32le", mend="choose one of them, or send wav")
     if raw is None and rate is not None:
         raise ConfigError("--rate", "goes with --raw; a wav says its own", mend="leave it out, or give --raw s16le")
-    if not block_ms > 0:
-        raise ConfigError("--block-ms", f"must be positive, got {block_ms}", mend="give 16, for instance")
+    if not 0 < block_ms < math.inf:
+        raise ConfigError("--block-ms", f"must be positive and finite, got {block_ms}", mend="give 16, for instance")
     if level is not None and not 0 <= level <= 1:
         raise ConfigError("--level", f"must lie in [0, 1], got {level}", mend="1 is full scale; speech has about 0.05")
     if not 0 <= mix <= 1:

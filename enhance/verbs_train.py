@@ -16,13 +16,13 @@ def train(
     pack: Annotated[Path | None, typer.Option(help="packed clean speech (pack-clean) instead of --data")] = None,
     resample: Annotated[bool, typer.Option(help="convert recordings of other rates instead of refusing them")] = False,
     cache: Annotated[Path | None, typer.Option(help="directory where sounds are kept for later runs")] = None,
-    workers: Annotated[int, typer.Option(help="processes that make pairs ahead, where a CPU makes them")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="processes that make pairs ahead, where a CPU makes them")] = 0,
     config: Annotated[Path | None, typer.Option(help="YAML with what differs from the defaults")] = None,
     override: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, dotted; may be given again")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto")] = "auto",
     max_minutes: Annotated[float | None, typer.Option(help="end by then, the rate decayed")] = None,
     processor_time: Annotated[bool, typer.Option(help="count --max-minutes in processor time")] = False,
-    threads: Annotated[int, typer.Option(help="CPU threads; more than one only pays on idle cores")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads; more than one only pays on idle cores")] = 1,
     init_generator: Annotated[Path | None, typer.Option(help="start from this generator (best.pt, builtin)")] = None,
     init_critic: Annotated[Path | None, typer.Option(help="start from this critic (last.pt, an import)")] = None,
     log: Annotated[list[str] | None, typer.Option(help="also log to tensorboard, wandb, clearml or mlflow")] = None,
@@ -39,7 +39,11 @@ def train(
     from enhance.settings import load_settings
     from enhance.train import RunOptions, Trainer
     from enhance.training_sounds import Sources
+    from harness.errors import ConfigError
 
+    if max_minutes is not None and not max_minutes > 0:
+        mend = "leave it out to train all train.steps"
+        raise ConfigError("--max-minutes", f"must be positive, got {max_minutes}", mend=mend)
     torch.set_num_threads(threads)
     settings = load_settings(config, override or [])
     logs = _log_config(log or [], log_project, log_examples, log_histograms)

@@ -66,6 +66,7 @@ def test_a_training_is_told_how_it_is_carried_out(told, threads, clean_dir, nois
     logs = options.logs
     assert (logs.kinds, logs.project, logs.examples, logs.histograms) == (("tensorboard", "wandb"), "children", 5, True)
     assert "a log must be one of" in refused(*usual, "--log", "visdom")
+    assert "--max-minutes: must be positive, got 0.0" in refused(*usual, "--max-minutes", 0)
 
 
 def test_a_training_takes_its_settings_from_file_and_words(told, clean_dir, noise_dir, tmp_path):

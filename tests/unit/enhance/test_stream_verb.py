@@ -182,7 +182,8 @@ def test_an_end_inside_a_sample_exits_with_1_after_all_whole_samples(small_model
     ("change", "problem"),
     [
         ({"raw": "mp3"}, "must be s16le or f32le"), ({"rate": 8000}, "goes with --raw"),
-        ({"block_ms": 0.0}, "must be positive"), ({"level": -3.0}, "must lie in"), ({"mix": 2.0}, "must lie in"),
+        ({"block_ms": 0.0}, "must be positive"), ({"block_ms": float("inf")}, "must be positive and finite"),
+        ({"level": -3.0}, "must lie in"), ({"mix": 2.0}, "must lie in"),
     ],
 )  # fmt: skip
 def test_options_that_make_no_sense_are_refused(change, problem):

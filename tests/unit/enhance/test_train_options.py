@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from enhance.fine_tune import StartFrom
-from enhance.pairs import Pairs
+from enhance.pairs import Pairs, PairsConfig
 from enhance.settings import build_generator, build_objective, load_settings
 from enhance.sounds import hold_out
 from enhance.train import RunOptions, Trainer
+from enhance.validate import Validation
 from enhance.weights import load_generator
 from harness.checkpoint import load_checkpoint, save_checkpoint
 from harness.errors import CheckpointError, ConfigError, TrainingError
@@ -24,6 +25,13 @@ ROWWISE = [
     "model=segan_plus", "objective=segan", "generator.channels=[4, 8]", "generator.latent=false",
     "loss.critic.channels=[4, 8]", "loss.critic.norm=none", "loss.critic.phase_shift=0",
 ]  # fmt: skip
+
+
+class AsItIs(torch.nn.Module):
+    """A generator that changes nothing."""
+
+    def forward(self, noisy):
+        return noisy
 
 
 def trained(tmp_path, sounds, changes, options=None, name="run"):
@@ -283,6 +291,20 @@ def test_a_measure_that_is_unknown_or_whose_package_is_missing_is_said(tmp_path,
     monkeypatch.setattr("enhance.metrics.importlib.util.find_spec", lambda name: None)
     with pytest.raises(TrainingError, match=r"validation by covl: needs packages that are not installed: pesq"):
         trainer.validation.scores(trainer.turns.average)
+    with pytest.raises(TrainingError, match=r"validation by covl: needs packages"):  # before the first step
+        Trainer(load_settings(None, [*tiny_run, "train.best_by=covl"]), *train_sounds, tmp_path / "run")
+
+
+def test_every_pair_of_the_validation_weighs_the_same(train_sounds):
+    speech, noise = train_sounds
+    noisy, clean = Pairs(speech, noise, PairsConfig(batch=17, seconds=0.3), sample_rate=16000, seed=0)(0)
+    objective, model = build_objective(load_settings(), 16000), AsItIs()
+    whole, *parts = (
+        Validation([(noisy[rows], clean[rows])], 16000, 1.0, measures=["loss"], objective=objective).scores(model)
+        for rows in (slice(None), *(slice(row, row + 1) for row in range(17)))
+    )
+    for name, value in whole.items():
+        assert value == pytest.approx(sum(part[name] for part in parts) / 17, rel=1e-4), name
 
 
 def test_a_run_killed_at_any_step_ends_with_the_same_bytes(tmp_path, train_sounds, tiny_run, monkeypatch):
@@ -388,7 +410,8 @@ def test_the_limit_counts_time_on_the_wall_or_of_the_processor(
     ticks = itertools.count(0, 3600)  # an hour at each look
     monkeypatch.setattr(f"enhance.train.time.{clock}", lambda: next(ticks))
     options = RunOptions(max_minutes=1.0, processor_time=processor_time)
-    assert trained(tmp_path, train_sounds, [*tiny_run, "train.steps=100"], options).step <= 1
+    assert trained(tmp_path, train_sounds, [*tiny_run, "train.steps=100"], options).step == 1
+    assert (tmp_path / "run" / "best.pt").is_file()
 
 
 def test_compact_overfits_one_batch_through_the_whole_loop(tmp_path, train_sounds, tiny_run, monkeypatch):
