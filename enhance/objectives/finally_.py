@@ -87,7 +87,8 @@ class FinallyObjective(Objective):
             parts["predicted_mos"] = self.predicted_mos(fake)
         if self.critic is not None and adversarial:
             parts |= self._adversarial(fake, clean, noisy)
-        loss = sum((self.weights[name] * part for name, part in parts.items()), fake.new_zeros(()))
+        start = fake.new_zeros(()) if parts else 0 * fake.sum()  # before the critic joins in, there may be no part
+        loss = sum((self.weights[name] * part for name, part in parts.items()), start)
         return loss, {name: part.detach() for name, part in parts.items()}
 
     def _adversarial(self, fake: Tensor, clean: Tensor, noisy: Tensor) -> dict[str, Tensor]:

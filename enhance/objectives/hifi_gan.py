@@ -80,5 +80,6 @@ class HiFiGANObjective(Objective):
                 with torch.no_grad():
                     truth = self.critic(clean, noisy).layers
                 parts["matching"] = feature_sum(truth, opinion.layers)
-        loss = torch.stack([getattr(self.config, name) * part for name, part in parts.items()]).sum()
+        weighted = [getattr(self.config, name) * part for name, part in parts.items()]
+        loss = torch.stack(weighted or [0 * fake.sum()]).sum()  # before the critics join in, there may be no part
         return loss, {name: part.detach() for name, part in parts.items()}

@@ -142,3 +142,16 @@ def test_what_an_objective_asks_of_a_generator_falls_as_noise_falls(name, clean)
     noisy = noisy_at(clean, 0.0)
     values = [objective.model_loss(noisy_at(clean, snr), clean, noisy, adversarial=False)[0].item() for snr in SNRS]
     assert all(louder > quieter for louder, quieter in pairwise(values))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [("finally", {"lmos": 0.0}), ("hifi_gan", {"mel": 0.0}), ("hifi_plusplus", {"mel": 0.0}), ("metricgan", {})],
+)
+def test_before_the_critic_joins_in_an_objective_with_nothing_else_asks_for_nothing(name, change, clean):
+    objective = OBJECTIVES[name][1](changed(objective_base(name), change), 16000)
+    fake = noisy_at(clean, 10.0).requires_grad_()
+    loss, _ = objective.model_loss(fake, clean, fake.detach(), adversarial=False)
+    loss.backward()
+    assert loss == 0
+    assert not fake.grad.any()
