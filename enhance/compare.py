@@ -106,7 +106,7 @@ def compare_systems(
     speakers = _speakers(scores, common)
     blocks = block_numbers(speakers)
     counts = block_sums(blocks, np.ones(len(common)))
-    values = {name: np.array([[float(rows[u][m]) for m in names] for u in common]) for name, rows in scores.items()}
+    values = {name: _numbers(tables[name], [rows[u] for u in common], names) for name, rows in scores.items()}
     sums = {name: np.column_stack([block_sums(blocks, column) for column in table.T]) for name, table in values.items()}
     means: dict[str, dict[str, Interval]] = {metric: {} for metric in names}
     for name, table in sums.items():
@@ -162,6 +162,15 @@ def _filled(rows: Collection[Mapping[str, str]]) -> list[str]:
     """The columns of metrics that hold a value in some row."""
     columns = [key for key in next(iter(rows)) if key not in NOT_METRICS]
     return [key for key in columns if any(row[key] for row in rows)]
+
+
+def _numbers(path: str | os.PathLike[str], rows: Sequence[Mapping[str, str]], metrics: Sequence[str]) -> np.ndarray:
+    """[rows, metrics].  Raises DataDirError where a column holds something else."""
+    try:
+        return np.array([[float(row[metric]) for metric in metrics] for row in rows])
+    except ValueError as error:
+        mend = "name the columns that hold scores with --metrics, or score again"
+        raise DataDirError(path, f"a column holds no scores ({error})", mend=mend) from error
 
 
 def _say(common: int, union: set[str], missing: Mapping[str, int], failed: Mapping[str, int]) -> None:

@@ -179,6 +179,9 @@ def test_what_cannot_be_compared_is_refused(tmp_path, pair):
     moved = write_scores(tmp_path / "moved.csv", {"s00-0": "1.0"}, {"s00-0": "s77"})
     with pytest.raises(DataDirError, match="utterance s00-0 is of s00 and of s77"):
         compare_systems(tables | {"third": moved})
+    with_note = write_scores(tmp_path / "note.csv", {"s00-0": "good"})
+    with pytest.raises(DataDirError, match=r"note.csv: a column holds no scores \(.*'good'\)"):
+        compare_systems(tables | {"third": with_note})
 
 
 def called(*words):
