@@ -27,6 +27,7 @@ from hmm.graph_note import GraphNote
 log = get_logger("am")
 Output = Literal["loglikes", "posteriors"]
 BATCH_FRAMES = 20_000  # bounds the memory of a batch, whatever the lengths
+PIECE_FRAMES = 40_000  # about so many wait for their place in the ark; a frame of 2000 pdfs takes 8 kB
 
 
 def check_inputs(path: Path, state: dict[str, Any], frames: FrameSet) -> None:
@@ -89,21 +90,31 @@ def forward_to_ark(
     done = 0
     with flushed_denormals(), whole_dir(out, force=force) as aside:
         for number, part in enumerate(parts, 1):
-            chosen = frames.subset(part)
-            results = forward_utterances(model, chosen, output=output)
+            results = _in_order(model, frames, part, output)
             label = f"forward {number}/{len(parts)}"
-            scores = dict(progress(results, total=len(part), label=label))
             with MatrixWriter(
                 aside / f"{output}.{number}.ark", aside / f"{output}.{number}.scp", compress=False
             ) as writer:
-                for position, utterance in enumerate(chosen.utterances):
-                    writer.write(utterance, scores[position])
-            done += len(scores)
+                for utterance, scores in progress(results, total=len(part), label=label):
+                    writer.write(utterance, scores)
+            done += len(part)
         _join_scp(aside, out, output, len(parts))
         if (note := GraphNote.read(checkpoint.parent)) is not None:
             note.write(aside)
     log.info("%s: %d utterances, %d pdfs -> %s", checkpoint, done, model.num_pdfs, out)
     return done
+
+
+def _in_order(
+    model: HybridModel, frames: FrameSet, part: NDArray[np.int64], output: Output
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """(utterance, its matrix) in the order of the set, piece by piece: the matrices of a whole set need not fit."""
+    before = np.cumsum(frames.lengths[part]) - frames.lengths[part]
+    cuts = np.flatnonzero(np.diff(before // PIECE_FRAMES)) + 1
+    for piece in np.split(part, cuts):
+        scores = dict(forward_utterances(model, frames.subset(piece), output=output))
+        for position, place in enumerate(piece):
+            yield frames.utterances[place], scores.pop(position)
 
 
 def _join_scp(aside: Path, out: Path, output: str, parts: int) -> None:

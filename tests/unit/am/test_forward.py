@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from am import forward
 from am.config import AcousticConfig, TrainConfig
 from am.dataset import FrameSet
 from am.forward import forward_to_ark, forward_utterances
@@ -65,6 +66,23 @@ def test_each_job_has_its_own_ark_and_index_in_order(sets, checkpoint, tmp_path)
     halves = [list(read_matrix_scp(tmp_path / f"out/loglikes.{number}.scp")) for number in (1, 2)]
     assert halves[0] + halves[1] == list(sets[1].utterances)
     assert str(tmp_path / "out/loglikes.2.ark") in (tmp_path / "out/loglikes.2.scp").read_text()
+
+
+def test_a_long_set_is_computed_piece_by_piece(sets, checkpoint, tmp_path, monkeypatch):
+    forward_to_ark(checkpoint, sets[1], tmp_path / "whole")
+    waiting, real = [], forward.forward_utterances
+    monkeypatch.setattr(forward, "PIECE_FRAMES", 200)
+    monkeypatch.setattr(
+        forward,
+        "forward_utterances",
+        lambda model, some, **how: waiting.append(some.frames) or real(model, some, **how),
+    )
+    forward_to_ark(checkpoint, sets[1], tmp_path / "pieces")
+    assert sum(waiting) == sets[1].frames > 3 * max(waiting)
+    assert max(waiting) < 200 + sets[1].lengths.max()
+    whole, pieces = (read_matrix_scp(tmp_path / name / "loglikes.scp") for name in ("whole", "pieces"))
+    assert list(pieces) == list(whole)
+    assert all(np.allclose(pieces[key], whole[key], atol=1e-4) for key in whole)
 
 
 def test_posteriors_sum_to_one_and_differ_from_likelihoods_by_the_priors(sets, checkpoint):
