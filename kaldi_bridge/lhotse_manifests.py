@@ -164,7 +164,7 @@ def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8")
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise DataDirError(path, f"cannot be read ({error})", mend=MEND) from None
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # a text may hold other ends of lines
         if not line.strip():
             continue
         try:

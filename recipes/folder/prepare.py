@@ -17,6 +17,7 @@ writes DATA/{train,dev,test}, DATA/local/prepared.json and, with --lexicon, DATA
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -123,20 +124,32 @@ def _table(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """(file:line, row with our names) of a table of transcripts."""
     match path.suffix.lower():
         case ".csv" | ".tsv":
-            rows = csv.DictReader(_read(path).splitlines(), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-            numbered: Iterator[tuple[int, Any]] = ((rows.line_num, row) for row in rows)
+            numbered: Iterator[tuple[int, Any]] = _rows(path, "\t" if path.suffix.lower() == ".tsv" else ",")
         case ".jsonl":
-            lines = enumerate(_read(path).splitlines(), start=1)
+            lines = enumerate(_read(path).split("\n"), start=1)
             numbered = ((number, _json(line, f"{path}:{number}")) for number, line in lines if line.strip())
         case ".json":
             whole = _json(_read(path), str(path))
             if isinstance(whole, dict):
                 whole = [{"file": file, "text": text} for file, text in whole.items()]
+            if not isinstance(whole, list):
+                raise DataDirError(path, "is no list of objects", mend='such as [{"file": "x.wav", "text": "hello"}]')
             numbered = iter(enumerate(whole, start=1))
         case _:
             raise DataDirError(path, "is no .csv, .tsv, .json or .jsonl", mend="give one of these")
     for number, row in numbered:
         yield f"{path}:{number}", _named(row, f"{path}:{number}")
+
+
+def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line, row) of a table with a header; a quotation mark that is never closed would swallow the rows after it."""
+    rows = csv.DictReader(io.StringIO(_read(path)), delimiter=delimiter, strict=True)
+    try:
+        for row in rows:
+            yield rows.line_num, row
+    except csv.Error as error:
+        mend = 'write a field with quotation marks as "she said ""yes"" twice"'
+        raise DataDirError(f"{path}:{rows.line_num + 1}", f"is no line of a table ({error})", mend=mend) from None
 
 
 def _named(row: object, where: str) -> dict[str, Any]:

@@ -67,19 +67,26 @@ def _with_segments(spoken: Sequence[Spoken], where: Path) -> DataDir:
         while name in names.values():
             name += "_"
         names[recording] = name
+    lengths = {recording: _seconds(recording) for recording in {one.recording for one in spoken if one.end is None}}
     segments = {
-        key: f"{names[one.recording]} {number_text(one.start or 0.0)} {number_text(-1 if one.end is None else one.end)}"
+        key: f"{names[one.recording]} {number_text(one.start or 0.0)} "
+        + number_text(lengths[one.recording] if one.end is None else one.end)
         for key, one in ids.items()
     }
     wav_scp = {name: recording for recording, name in names.items()}
     return DataDir.build(where, wav_scp=wav_scp, segments=segments, **_common(ids, where))
 
 
+def _seconds(recording: str) -> float:
+    with open_sound(recording) as (_, info):
+        return info.frames / info.rate
+
+
 def _common(ids: Mapping[str, Spoken], where: Path) -> dict[str, Mapping[str, str] | None]:
     """text, utt2spk, and what is known of the speakers: a table for all of them or none."""
     speakers = {plain(one.speaker) for one in ids.values()}
     tables: dict[str, Mapping[str, str] | None] = {
-        "text": {key: one.text for key, one in ids.items()},
+        "text": {key: " ".join(one.text.splitlines()) for key, one in ids.items()},
         "utt2spk": {key: plain(one.speaker) for key, one in ids.items()},
     }
     for name, field in (("spk2age", "age"), ("spk2gender", "gender")):

@@ -91,6 +91,20 @@ def test_a_supervision_over_the_whole_recording_needs_no_segments(data: DataDir,
     assert (train.segments, train.text) == (None, {"ann-s1": "YES"})
 
 
+def test_whole_recordings_beside_cut_ones_get_segments_to_their_end(data: DataDir, tmp_path: Path) -> None:
+    folder = manifests(tmp_path / "m", tmp_path / "r1.wav")
+    part = {"id": "s2", "recording_id": "r1", "start": 0.5, "duration": 1.0, "speaker": "bob", "text": "no"}
+    whole = {"id": "s1", "recording_id": "r1", "start": 0.0, "duration": 2.0, "speaker": "ann", "text": "yes\u2028we"}
+    rows = [json.dumps(row, ensure_ascii=False) + "\n" for row in (whole, part)]  # as lhotse writes them
+    with gzip.open(folder / "supervisions.jsonl.gz", "wt", encoding="utf-8") as stream:
+        stream.writelines(rows)
+    result = prepare(folder, tmp_path / "out", "--part", "train")
+    assert result.returncode == 0, result.stderr
+    train = DataDir.read(tmp_path / "out/train")
+    assert train.segments == {"ann-s1": "r1 0 2", "bob-s2": "r1 0.5 1.5"}
+    assert train.text == {"ann-s1": "YES WE", "bob-s2": "NO"}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -215,6 +215,22 @@ def test_times_in_the_table_become_segments(tmp_path: Path) -> None:
     assert test.wav_scp == {"long": str(tmp_path / "long.wav")}
 
 
+def test_a_row_without_an_end_goes_to_the_end_of_its_recording(tmp_path: Path) -> None:
+    record(tmp_path / "long.wav", seconds=2)
+    (tmp_path / "t.csv").write_text("file,text,speaker,start,end\nlong.wav,one,ann,0,0.75\nlong.wav,two,ann,0.75,\n")
+    words = ("--transcripts", str(tmp_path / "t.csv"), "--part", "test")
+    test = prepared("folder", tmp_path, tmp_path / "out", *words)["test"]
+    assert test.segments == {"ann-long-0000000": "long 0 0.75", "ann-long-0000750": "long 0.75 2"}
+
+
+@pytest.mark.parametrize(("words", "text"), [((), "HELLO THERE"), (("--raw-text",), "hello there")])
+def test_a_transcript_of_several_lines_keeps_its_words_apart(words: tuple[str, ...], text: str, tmp_path: Path) -> None:
+    record(tmp_path / "a.wav")
+    (tmp_path / "t.csv").write_text('file,text,speaker\na.wav,"hello\nthere",x\n')
+    every = ("--transcripts", str(tmp_path / "t.csv"), "--part", "test", *words)
+    assert prepared("folder", tmp_path, tmp_path / "out", *every)["test"].text == {"x-a": text}
+
+
 def test_a_flat_folder_takes_the_speaker_from_the_file_name(tmp_path: Path) -> None:
     for child in ("c01", "c02"):
         record(tmp_path / f"{child}_story.wav")
@@ -250,6 +266,7 @@ def test_what_cannot_be_used_is_counted_by_reason(tmp_path: Path) -> None:
         ("audio,text,child,start\na.wav,yes,x,soon\n", "t.csv:2: start 'soon' is no number of seconds"),
         ("audio,text,child,age\na.wav,yes,x,8\nb.wav,no,x,9\n", "speaker x has two values of age: 8 and 9"),
         ("audio,text,child\na.wav,yes,x\na.wav,no,x\n", "x/a and x/a would both be x-a"),
+        ('audio,child,text\na.wav,x,"yes\nb.wav,y,no\n', "t.csv:2: is no line of a table (unexpected end of data)"),
         ("audio,text,child\na.wav,yes,x y\nb.wav,no,x_y\n", "speakers 'x y' and 'x_y' would both be x_y"),
     ],
 )
@@ -266,6 +283,20 @@ def test_a_damaged_json_line_is_named(tmp_path: Path) -> None:
     assert "t.jsonl:2: is no JSON" in refusal(
         "folder", tmp_path, tmp_path / "o", "--transcripts", str(tmp_path / "t.jsonl")
     )
+
+
+def test_json_that_is_no_list_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text("5")
+    said = refusal("folder", tmp_path, tmp_path / "o", "--transcripts", str(tmp_path / "t.json"))
+    assert "t.json: is no list of objects" in said
+
+
+def test_a_line_separator_within_a_json_line_parts_words_alone(tmp_path: Path) -> None:
+    record(tmp_path / "a.wav")
+    row = json.dumps({"audio": "a.wav", "text": "yes\u2028no", "speaker": "x"}, ensure_ascii=False)
+    (tmp_path / "t.jsonl").write_text(row + "\n", encoding="utf-8")
+    words = ("--transcripts", str(tmp_path / "t.jsonl"), "--part", "test")
+    assert prepared("folder", tmp_path, tmp_path / "out", *words)["test"].text == {"x-a": "YES NO"}
 
 
 @pytest.mark.parametrize("corpus", ["folder", "lhotse"])
