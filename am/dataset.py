@@ -21,6 +21,7 @@ from harness.atomic import write_whole
 from harness.errors import AlignmentError, TableError
 
 FORMAT = "schoolyard-frames-1"
+BLOCK = 50_000  # frames
 Storage = Literal["float32", "float16", "uint8"]
 
 
@@ -67,6 +68,13 @@ class FrameSet:
         """[end - begin, dim] features as numbers."""
         rows = self.features[begin:end].astype(np.float32)
         return rows if self.low is None or self.step is None else rows * self.step + self.low
+
+    def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """([dim] mean, [dim] standard deviation) of the features, block by block: as numbers the set is much larger."""
+        blocks = [(begin, begin + BLOCK) for begin in range(0, self.frames, BLOCK)]
+        mean = sum(self.rows(*block).sum(0, dtype=np.float64) for block in blocks) / self.frames
+        square = sum(((self.rows(*block) - mean) ** 2).sum(0) for block in blocks) / self.frames
+        return mean, np.sqrt(square)
 
     def stored_as(self, storage: Storage) -> FrameSet:
         """The same set with its features in another form; uint8 keeps each column's range within 6 deviations."""

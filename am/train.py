@@ -149,10 +149,9 @@ class _Run:
         self.train_bank, self.dev_bank = FrameBank(train_set, device), FrameBank(dev_set, device)
 
     def _set_statistics(self) -> None:
-        rows = self.train_set.rows(0, self.train_set.frames)
-        deviation = np.maximum(rows.std(0, dtype=np.float64), 1e-5)
-        self.model.input_mean.copy_(torch.from_numpy(rows.mean(0, dtype=np.float64)))
-        self.model.input_scale.copy_(torch.from_numpy(1 / deviation))
+        mean, deviation = self.train_set.moments()
+        self.model.input_mean.copy_(torch.from_numpy(mean))
+        self.model.input_scale.copy_(torch.from_numpy(1 / np.maximum(deviation, 1e-5)))
         assert self.train_set.pdfs is not None
         priors = log_priors(self.train_set.pdfs, self.train_set.meta.num_pdfs, self.config.priors)
         self.model.log_priors.copy_(torch.from_numpy(priors))

@@ -142,9 +142,9 @@ def _normalise(model: HybridModel, sources: ImportSources, notes: list[str]) -> 
     if frames.dim != model.input_dim:
         problem = f"has {frames.dim} features a frame, the net takes {model.input_dim}"
         raise TableError(sources.dataset, problem, mend="pack the streams of the .cfg")
-    rows = frames.rows(0, frames.frames)
-    model.input_mean.copy_(torch.from_numpy(rows.mean(0, dtype=np.float64)))
-    model.input_scale.copy_(torch.from_numpy(1 / np.maximum(rows.std(0, dtype=np.float64), 1e-5)))
+    mean, deviation = frames.moments()
+    model.input_mean.copy_(torch.from_numpy(mean))
+    model.input_scale.copy_(torch.from_numpy(1 / np.maximum(deviation, 1e-5)))
 
 
 def _phones(plan: Plan, sources: ImportSources, num_phones: int, notes: list[str]) -> list[str]:

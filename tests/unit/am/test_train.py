@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -126,6 +127,20 @@ def test_eight_bit_storage_is_within_half_a_step():
     error = np.abs(stored.rows(0, stored.frames) - frames.rows(0, frames.frames))
     assert (error <= 0.5001 * stored.step + 1e-6).all()
     assert stored.step.max() < 12 * frames.rows(0, frames.frames).std(0).max() / 255 + 1e-6
+
+
+@pytest.mark.parametrize("storage", ["float16", "uint8"])
+def test_mean_and_deviation_are_numpys_without_the_set_as_numbers(storage):
+    features = np.random.default_rng(0).normal(3, 2, (300_000, 8)).astype(np.float16)
+    frames = replace(frame_set(1, dim=8), features=features, lengths=np.array([300_000])).stored_as(storage)
+    rows = frames.rows(0, frames.frames).astype(np.float64)
+    tracemalloc.start()
+    mean, deviation = frames.moments()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.allclose(mean, rows.mean(0), atol=1e-12)
+    assert np.allclose(deviation, rows.std(0), atol=1e-12)
+    assert peak < rows.nbytes / 2
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a zip", None])
