@@ -169,26 +169,37 @@ def _fetch_rest(url: str, part: Path, timeout: float) -> bool:
         _check_space(part, length)
         with write_whole(_version_file(part)) as stream:
             stream.write(_version_of(response))
-        _append(response, part, "ab" if resumed else "wb")
-        return length < 0 or part.stat().st_size == first + length
+        whole = _append(response, part, "ab" if resumed else "wb")
+        return whole and (length < 0 or part.stat().st_size == first + length)
 
 
-def _append(response: http.client.HTTPResponse, part: Path, mode: str) -> None:
+def _append(response: http.client.HTTPResponse, part: Path, mode: str) -> bool:
+    """Write what comes; whether the answer came to its end, as far as that can be told."""
     try:
         with open(part, mode) as stream:
             last, start, begun = 0.0, time.monotonic(), stream.tell()
-            while block := response.read(BLOCK):
+            while block := _received(response):
                 stream.write(block)
                 if (now := time.monotonic()) - max(last, start) >= 10:
                     speed = (stream.tell() - begun) / (now - start) / 1e6
                     get_logger("download").info("%s: %.0f MB, %.1f MB/s", part.stem, stream.tell() / 1e6, speed)
                     last = now
     except http.client.IncompleteRead:
-        pass  # what came is kept; the size says that some is missing
-    except TimeoutError:
+        return False  # what came is kept
+    except (ConnectionError, TimeoutError):
         raise
     except OSError as error:
         raise disk_error(part, error) from error
+    return True
+
+
+def _received(response: http.client.HTTPResponse) -> bytes:
+    try:
+        return response.read(BLOCK)
+    except (ConnectionError, TimeoutError):
+        raise
+    except OSError as error:  # no route to the host, a broken TLS record: of the line, not of the disk
+        raise ConnectionError(str(error)) from error
 
 
 def _version_of(response: http.client.HTTPResponse) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import http.client
 import io
 import tarfile
 import threading
@@ -30,6 +32,7 @@ class Server(ThreadingHTTPServer):
     ranges = True  # whether it knows Range
     break_after: int | None = None  # bytes of each answer after which the line drops
     status = 200  # of every answer
+    chunked = False  # whether the first answer tells no length, and breaks off within a chunk
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -59,6 +62,16 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         rest = server.content[first:]
+        if server.chunked:
+            server.chunked = False
+            self.protocol_version = "HTTP/1.1"
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.send_header("ETag", server.tag)
+            self.end_headers()
+            self.wfile.write(f"{len(rest):x}\r\n".encode() + rest[: server.break_after])
+            self.close_connection = True
+            return
         self.send_response(206 if first else 200)
         self.send_header("Content-Length", str(len(rest)))
         if server.tag:
@@ -101,6 +114,30 @@ def test_a_line_that_drops_again_and_again_is_resumed_where_it_broke_off(server:
     server.break_after = 70_000  # five answers for the whole file: more than the tries in a row
     assert fetch(archive_at(server.url), tmp_path, PATIENCE).read_bytes() == CONTENT
     assert server.asked == [None, "bytes=70000-", "bytes=140000-", "bytes=210000-", "bytes=280000-"]
+
+
+def test_an_answer_of_unknown_length_that_breaks_off_is_resumed(server: Server, tmp_path: Path) -> None:
+    server.chunked, server.break_after = True, 2_000_000
+    server.content = CONTENT * 10
+    assert fetch(archive_at(server.url, server.content), tmp_path, PATIENCE).read_bytes() == server.content
+    assert len(server.asked) > 1
+    assert server.asked[1] is not None
+
+
+def test_a_network_that_goes_away_within_the_file_is_tried_again(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the kernel says it when a cable is pulled; http.client hands it on."""
+    read, calls = http.client.HTTPResponse.read, iter([False, True])
+
+    def fail_once(response: http.client.HTTPResponse, *size: int) -> bytes:
+        if next(calls, False):
+            raise OSError(errno.EHOSTUNREACH, "No route to host")
+        return read(response, 100_000)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read", fail_once)
+    assert fetch(archive_at(server.url), tmp_path, PATIENCE).read_bytes() == CONTENT
+    assert server.asked == [None, "bytes=100000-"]
 
 
 def test_what_an_earlier_run_fetched_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
