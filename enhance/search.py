@@ -7,13 +7,14 @@ A space file names the settings that vary and how:
       loss.adversarial: {choices: [0.0, 0.03]}
       loss.log_mel: {low: 0.1, high: 3.0, log: true}
 
-The directory holds study.log (Optuna's journal, from which a killed search goes on), trials/N with the run of each
-trial, results.csv and best.yaml.
+The directory holds study.log (Optuna's journal, from which a killed search goes on), search.json (what is searched),
+trials/N with the run of each trial, results.csv and best.yaml.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ from enhance.settings import Settings, load_settings
 from enhance.train_config import TrainConfig
 from enhance.validate import LOWER_IS_BETTER
 from harness.atomic import write_whole
-from harness.config import dump_config, load_config
+from harness.config import dump_config, load_config, to_plain
 from harness.errors import ConfigError, TrainingError
 from harness.log import get_logger
 
@@ -90,13 +91,15 @@ def search(
     """Try settings until there are as many trials as asked for, those of an earlier call counted.
 
     Returns the best trial's {trial, score, step, settings}.  Raises TrainingError if Optuna is missing or no trial came
-    to its end, ConfigError for a space that does not fit the settings.
+    to its end, ConfigError for a space that does not fit the settings, and for a directory of another search.
     """
     optuna = _optuna()
     plan = load_config(SearchConfig, space)
-    train = load_settings(config, overrides).train
+    settings = load_settings(config, overrides)
+    train = settings.train
     check_space(space, config, overrides)
     out.mkdir(parents=True, exist_ok=True)
+    _check_same(settings, plan, out)
     study = _study(optuna, plan, train, out)
     _take_up_killed(optuna, study)
     wanted = trials or plan.trials
@@ -147,6 +150,19 @@ def _optuna() -> Any:
         raise TrainingError("enhance search", "needs the package optuna", mend="pip install optuna") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
+
+
+def _check_same(settings: Settings, plan: SearchConfig, out: Path) -> None:
+    """Trials of other settings cannot be ranked together, nor may choices change; ranges and counts may."""
+    file, kinds = out / "search.json", {name: [span.choices, span.log, span.whole] for name, span in plan.space.items()}
+    now = json.loads(json.dumps({"settings": to_plain(settings), "kinds": kinds}))
+    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else now
+    other = [name for name, kind in now["kinds"].items() if before["kinds"].get(name, kind) != kind]
+    if before["settings"] != now["settings"] or other:
+        problem = f"holds a search with {f'other choices of {other[0]}' if other else 'other settings'}"
+        raise ConfigError(out, problem, mend="go on with the same, or give another --out")
+    with write_whole(file) as stream:
+        json.dump(now | {"kinds": before["kinds"] | now["kinds"]}, stream, indent=1)
 
 
 def _study(optuna: Any, plan: SearchConfig, train: TrainConfig, out: Path) -> Any:

@@ -113,6 +113,21 @@ def _leave_running(out):
     assert _study(out).trials[2].state.name == "RUNNING"
 
 
+def test_a_directory_of_another_search_is_refused_and_wider_ranges_are_not(tmp_path, space):
+    best = search(space, None, FAST, tmp_path / "out", bowl, trials=2)
+    for change in ("loss.magnitude=0.5", "train.best_by=si_sdr"):
+        with pytest.raises(ConfigError, match="out: holds a search with other settings"):
+            search(space, None, [*FAST, change], tmp_path / "out", bowl)
+    for old, new in (("[0.0, 0.02]", "[0.0, 0.05]"), ("log: true", "log: false")):
+        (tmp_path / "other.yaml").write_text(SPACE.replace(old, new))
+        with pytest.raises(ConfigError, match=r"out: holds a search with other choices of (loss|train)\."):
+            search(tmp_path / "other.yaml", None, FAST, tmp_path / "out", bowl)
+    (tmp_path / "wider.yaml").write_text(SPACE.replace("high: 3.0", "high: 4.0") + "  loss.complex: {choices: [1.0]}\n")
+    search(tmp_path / "wider.yaml", None, FAST, tmp_path / "out", bowl, trials=4)
+    assert len(table(tmp_path / "out")) == 4
+    assert search(space, None, FAST, tmp_path / "out", bowl, trials=2)["score"] <= best["score"]
+
+
 def test_a_diverging_trial_is_named_and_the_search_goes_on(tmp_path, space):
     def diverges(settings, directory, report):
         raise TrainingError(directory, "step 50: not finite: loss", mend="lower train.rate")
