@@ -15,6 +15,7 @@ from am.wer import GAP, count_pairs
 from harness.atomic import write_whole
 from harness.errors import DataDirError
 from kaldi_bridge.groups import DIMENSIONS
+from kaldi_bridge.text_tables import fields_of
 
 NAME = "aligned.tsv"
 Pairs = tuple[tuple[str, str], ...]
@@ -65,7 +66,7 @@ def read_aligned(path: str | Path) -> Aligned:
     groups: dict[str, dict[str, str]] = {dimension: {} for dimension in dimensions}
     for number, line in enumerate(lines, 2):
         fields = line.split("\t")
-        sides = [field.split() for field in fields[-2:]]
+        sides = [fields_of(field) for field in fields[-2:]]
         broken = len(fields) != len(columns) or len(sides[0]) != len(sides[1])
         if broken or (GAP, GAP) in zip(*sides, strict=True) or fields[0] in pairs:
             raise DataDirError(f"{path}:{number}", "is no row of aligned utterances", mend=mend)

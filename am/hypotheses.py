@@ -12,7 +12,7 @@ from am.wer import ErrorCounts, count_errors, total
 from harness.errors import DataDirError, DecodeError
 from hmm.lattice import sweep
 from kaldi_bridge.lattices import read_decode_dir
-from kaldi_bridge.text_tables import read_text_table
+from kaldi_bridge.text_tables import fields_of, read_text_table
 
 Setting = tuple[float, float]  # language model weight, word insertion penalty
 USUAL_WEIGHT = 12  # of HMM systems: the inverse of the acoustic scale of decoding
@@ -61,7 +61,7 @@ def read_references(data_dir_or_text: str | Path) -> dict[str, tuple[str, ...]]:
     """Reference transcripts from a data directory or its text file."""
     path = Path(data_dir_or_text)
     path = path / "text" if path.is_dir() else path
-    references = {utterance: tuple(text.split()) for utterance, text in read_text_table(path).items()}
+    references = {utterance: tuple(fields_of(text)) for utterance, text in read_text_table(path).items()}
     if not references:
         raise DataDirError(path, "holds no transcript", mend="write text, or choose another data directory")
     return references

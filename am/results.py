@@ -12,6 +12,7 @@ from pathlib import Path
 from am.bootstrap import Errors
 from am.score import read_errors, read_setting
 from harness.errors import DataDirError
+from harness.log import get_logger
 from kaldi_bridge.groups import age_group
 from kaldi_bridge.text_tables import read_text_table
 
@@ -40,16 +41,30 @@ class Decoding:
 
 
 def read_decodings(exp: Path) -> list[Decoding]:
-    """Every scored decoding of a known test set below ``exp``.  Raises DataDirError where there is none."""
-    found = [_read(path.parent) for path in sorted(exp.glob("*/*/decode_*/per_utt.tsv"))]
-    known = [decoding for decoding in found if decoding.test in TESTS]
+    """Every scored decoding of a known test set below ``exp``; others are named.  Raises DataDirError where none is."""
+    folders = [path.parent for path in sorted(exp.glob("*/*/decode_*/per_utt.tsv"))]
+    folders = [folder for folder in folders if not hidden(folder.relative_to(exp))]
+    known = [folder for folder in folders if _test_and_lm(folder)[0] in TESTS]
     if not known:
         raise DataDirError(exp, "holds no scored decoding", mend="run the decoding and scoring stages first")
-    return known
+    if others := [str(folder) for folder in folders if folder not in known]:
+        text = "%s: %d decodings are left out, since decode_TEST_LM is none of the tests %s (first: %s)"
+        get_logger("am").warning(text, exp, len(others), ", ".join(TESTS), others[0])
+    return [_read(folder) for folder in known]
+
+
+def hidden(path: Path) -> bool:
+    """Whether it lies in what a killed command left aside (harness/atomic.py)."""
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _test_and_lm(folder: Path) -> tuple[str, str]:
+    test, _, lm = folder.name.removeprefix("decode_").rpartition("_")
+    return test, lm
 
 
 def _read(folder: Path) -> Decoding:
-    test, _, lm = folder.name.removeprefix("decode_").rpartition("_")
+    test, lm = _test_and_lm(folder)
     setting = read_setting(folder)
     return Decoding(
         training=folder.parent.parent.name, model=folder.parent.name, test=test, lm=lm, folder=folder,

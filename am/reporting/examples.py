@@ -26,7 +26,7 @@ from am.wer_details import operation
 from harness.errors import DataDirError, SchoolyardError
 from kaldi_bridge.audio import AudioTable
 from kaldi_bridge.data_dir import DataDir
-from kaldi_bridge.text_tables import read_text_table
+from kaldi_bridge.text_tables import fields_of, read_text_table
 
 AudioFormat = Literal["flac", "mp3", "opus"]
 FORMATS: dict[AudioFormat, tuple[str, str, str]] = {  # of libsndfile, and the type for the browser
@@ -85,7 +85,7 @@ def read_hypotheses(folder: Path) -> dict[str, tuple[str, ...]]:
     """Utterance -> recognised words, from per_utt.tsv of a scored decoding."""
     with open(folder / "per_utt.tsv", encoding="utf-8", newline="") as stream:
         rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return {row["utterance"]: tuple((row.get("hypothesis") or "").split()) for row in rows}
+        return {row["utterance"]: tuple(fields_of(row.get("hypothesis") or "")) for row in rows}
 
 
 def ranked(findings: Findings, many: int) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
@@ -113,7 +113,7 @@ def gather(
     wins, losses = ranked(findings, many)
     if not text.is_file() or not (wins or losses):
         return None
-    references = {utt: tuple(words.split()) for utt, words in read_text_table(text).items()}
+    references = {utt: tuple(fields_of(words)) for utt, words in read_text_table(text).items()}
     cells = {test: findings.cells.get((findings.main, test)) for test in VERSIONS}
     folders = {test: cell.folder for test, cell in cells.items() if cell}
     hypotheses = {test: read_hypotheses(folder) for test, folder in folders.items()}

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from am.results import hidden
 from harness.log import get_logger
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -64,6 +65,8 @@ def read_runs(exp: Path) -> list[TrainingRun]:
     """The curves of every acoustic model and enhancer below ``exp``; a line that a kill cut off is passed over."""
     runs = []
     for path in sorted(exp.glob("*/*/metrics.jsonl")):
+        if hidden(path.relative_to(exp)):
+            continue
         rows = list(_json_lines(path))
         name = path.parent.relative_to(exp).as_posix()
         lines = tuple(row for row in rows if not row.get("validation"))
@@ -91,7 +94,8 @@ def curve(rows: tuple[Mapping[str, Any], ...], x: str, y: str) -> list[tuple[flo
 
 def read_settings(work: Path) -> list[tuple[str, str]]:
     """(file, text) of the settings: of acoustic models and enhancers, of the last GMM rung, of denoising and mixing."""
-    found = [(path, path.read_text(encoding="utf-8").strip()) for path in sorted(work.glob("exp/*/*/config.yaml"))]
+    found = [(path, path.read_text(encoding="utf-8").strip()) for path in sorted(work.glob("exp/*/*/config.yaml"))
+             if not hidden(path.relative_to(work))]  # fmt: skip
     for path in sorted(work.glob("exp/*/tri3b/schoolyard.json")):
         found.append((path, _json_part(path, lambda row: row.get("config", {}))))
     for path in (work / "data" / "test_enhanced" / "denoise.json", work / "data" / "test_noisy" / "request.json"):

@@ -191,6 +191,21 @@ def test_of_five_speakers_no_change_is_claimed_and_of_one_no_interval_given(tmp_
     assert "| clean | ligru | noisy | 60.00 [60.0, 60.0] | 60.00 |" in text
 
 
+def test_what_a_kill_left_aside_is_no_system_and_other_decodings_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_data(tmp_path)
+    put(tmp_path, "clean", {"a": 1, "b": 1})
+    put(tmp_path, "clean", {"a": 9, "b": 9}, model=".ligru.77.old")
+    (tmp_path / "exp/clean/.ligru.77.old/metrics.jsonl").write_text('{"epoch": 1, "dev_pdf_error": 50.0}\n')
+    party = put(tmp_path, "party", {"a": 5, "b": 5})
+    write_report(tmp_path, tmp_path / "RESULTS.md", title="Toy", config=ReportConfig(**QUICK))
+    text = lines_of(tmp_path / "RESULTS.md")
+    assert "| clean | ligru | 10.00" in text
+    assert "77" not in text and "90.00" not in text
+    assert "1 decodings are left out" in caplog.text and str(party) in caplog.text
+
+
 def test_a_work_directory_without_scores_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataDirError, match="holds no scored decoding"):
         write_report(tmp_path, tmp_path / "RESULTS.md", title="Toy")

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from am.__main__ import app
+from am.aligned import read_aligned
 from am.hypotheses import read_references, read_words, sweep_decode_dir
 from am.score import ScoreConfig, read_errors, score, score_kaldi, tune
 from am.wer_details import operations, per_speaker, per_utterance
@@ -147,6 +148,17 @@ def test_an_utterance_without_transcript_or_speaker_is_refused(tmp_path: Path) -
     (data / "text").write_text("u1 red blue\n")
     with pytest.raises(DataDirError, match="utterance u2 has no transcript"):
         score(decode, data, words, 10, 0.0)
+
+
+def test_a_space_that_is_no_separator_to_kaldi_belongs_to_its_word(tmp_path: Path) -> None:
+    decode, data, words = small_set(tmp_path)
+    for path in (data / "text", words):
+        path.write_text(path.read_text().replace("blue", "bleu\u00a0ciel").replace("green", "vert\u2028olive"))
+    write_lattices(decode / "lat.1.gz", [("u1", one_path([1, 2])), ("u2", one_path([2])), ("u3", one_path([3, 3]))])
+    result = score(decode, data, words, 10, 0.0)
+    assert (result.counts.words, result.counts.errors) == (6, 1)  # compute-wer: one deletion
+    assert read_errors(decode).errors.tolist() == [0, 0, 1]
+    assert read_aligned(decode).errors().words.tolist() == [2, 1, 3]
 
 
 def test_a_word_that_words_txt_lacks_is_named(tmp_path: Path) -> None:
