@@ -41,7 +41,10 @@ def curriculum_frames(epoch: int, first: int, growth: float, last: int) -> int:
     """
     if first <= 0:
         return last
-    frames = int(first * growth**epoch) if epoch < 64 else last
+    try:
+        frames = int(first * growth**epoch)
+    except OverflowError:  # longer than any utterance
+        return last
     return min(frames, last) if last > 0 else frames
 
 

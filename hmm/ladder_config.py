@@ -12,6 +12,11 @@ from hmm.tree import TreeConfig
 RUNGS = ("mono", "tri1", "tri2b", "tri3b")
 
 
+def _check_growth(last: int) -> None:
+    if last < 1:
+        raise ValueError(f"last_growth must be at least 1, got {last}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class MonoConfig:
     """Monophones (train_mono.sh)."""
@@ -27,6 +32,7 @@ class MonoConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _check_growth(self.last_growth)
         if not 0 < self.first_beam <= self.align.retry_beam:
             problem = f"got {self.first_beam} and {self.align.retry_beam}"
             raise ValueError(f"need 0 < first_beam <= align.retry_beam, {problem}")
@@ -47,6 +53,7 @@ class DeltasConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _check_growth(self.last_growth)
         if self.gaussians < self.leaves:
             raise ValueError(f"{self.gaussians} Gaussians are fewer than {self.leaves} leaves")
 

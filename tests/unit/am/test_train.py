@@ -83,6 +83,13 @@ def test_curriculum_doubles_up_to_the_longest():
     assert curriculum_frames(0, 0, 2.0, 500) == 500
 
 
+@pytest.mark.parametrize("last", [1000, 0])
+def test_a_curriculum_of_many_epochs_neither_jumps_nor_overflows(last):
+    assert [curriculum_frames(epoch, 100, 1.0, last) for epoch in (0, 63, 64, 500)] == [100] * 4
+    assert [curriculum_frames(epoch, 100, 1.01, last) for epoch in (63, 64, 65)] == [187, 189, 190]
+    assert curriculum_frames(60, 100, 1.0e6, last) == curriculum_frames(2000, 100, 2.0, last) == last
+
+
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 100])
 def test_batches_hold_every_sequence_once_longest_first(batch_size):
     lengths = np.random.default_rng(0).integers(2, 60, 23)

@@ -241,6 +241,12 @@ def test_missing_inputs_are_named(golden_dir, golden_data, tmp_path):
         train_ladder(data, lang, tmp_path, until="tri4")
 
 
+@pytest.mark.parametrize("rung", [MonoConfig, DeltasConfig, LdaMlltConfig, SatConfig])
+def test_growth_that_ends_before_it_begins_is_refused_before_the_training(rung):
+    with pytest.raises(ValueError, match="last_growth must be at least 1, got 0"):
+        rung(last_growth=0)
+
+
 def test_a_first_beam_wider_than_the_retry_beam_is_refused_before_the_training():
     with pytest.raises(ValueError, match=r"need 0 < first_beam <= align\.retry_beam, got 6\.0 and 4\.0"):
         MonoConfig(align=AlignConfig(beam=3.0, retry_beam=4.0))
