@@ -322,7 +322,7 @@ def describe_unknown(missing: Counter[str], total: int) -> str:
 def read_symbols(path: str | Path) -> dict[str, int]:
     """A symbol table (words.txt, phones.txt). Raises LexiconError with the line."""
     table: dict[str, int] = {}
-    for number, line in enumerate(_needed(Path(path)).split("\n")[:-1], 1):
+    for number, line in enumerate(_needed(Path(path)).removesuffix("\n").split("\n"), 1):
         fields = line.split()
         if len(fields) != 2 or not fields[1].isdigit() or fields[0] in table:
             raise LexiconError(f"{path}:{number}", f"expected a new '<symbol> <number>', found {line[:60]!r}",
@@ -338,3 +338,5 @@ def _needed(path: Path) -> str:
         raise LexiconError(
             path, f"cannot be read: {error.strerror}", mend="prepare the lang directory first (prepare-lang)"
         ) from None
+    except UnicodeDecodeError:
+        raise LexiconError(path, "is not UTF-8", mend="prepare the lang directory again, of UTF-8 text") from None

@@ -28,6 +28,7 @@ from hmm.gmm import (
     update,
     update_transitions,
 )
+from hmm.lang import read_symbols
 from hmm.speaker_features import SpeakerFeatures
 from hmm.training_graphs import TrainingGraphs
 from kaldi_bridge.data_dir import DataDir
@@ -55,10 +56,7 @@ class Lang:
     def read(cls, path: str | Path) -> Lang:
         """Raises LexiconError naming the file that is missing."""
         lang = Path(path)
-        words = {}
-        for line in _lines(lang / "words.txt"):
-            word, number = line.split()
-            words[word] = int(number)
+        words = read_symbols(lang / "words.txt")
         rows = {name: [list(map(int, line.split())) for line in _lines(lang / "phones" / f"{name}.int")]
                 for name in ("silence", "optional_silence", "context_indep", "sets", "extra_questions")}  # fmt: skip
         flat = {name: tuple(phone for row in rows[name] for phone in row)

@@ -8,7 +8,8 @@ import subprocess
 import pytest
 
 from harness.errors import DiskError, LexiconError
-from hmm.lang import Lang, LangConfig, count_unknown, describe_unknown, prepare_lang
+from hmm import training
+from hmm.lang import Lang, LangConfig, count_unknown, describe_unknown, prepare_lang, read_symbols
 from hmm.lexicon import Pronunciation
 from hmm.lexicon_fst import add_disambiguation, lexicon_fst
 from kaldi_bridge.fsts import read_fst
@@ -140,3 +141,24 @@ def test_a_broken_symbol_table_is_named_with_its_line(lang):
     (lang.path / "words.txt").write_text("<eps> 0\none\n")
     with pytest.raises(LexiconError, match=r"words\.txt:2: expected a new '<symbol> <number>'"):
         Lang.read(lang.path)
+
+
+def test_a_symbol_table_without_a_last_newline_keeps_its_last_symbol(tmp_path):
+    (tmp_path / "words.txt").write_text("<eps> 0\none 1\ntwo 2")
+    assert read_symbols(tmp_path / "words.txt") == {"<eps>": 0, "one": 1, "two": 2}
+    (tmp_path / "words.txt").write_text("")
+    with pytest.raises(LexiconError, match=r"words\.txt:1: expected a new '<symbol> <number>', found ''"):
+        read_symbols(tmp_path / "words.txt")
+
+
+@pytest.mark.parametrize("reader", [Lang.read, training.Lang.read])
+def test_a_symbol_table_in_another_encoding_or_cut_short_is_no_traceback(lang, reader):
+    table = lang.path / "words.txt"
+    whole = table.read_bytes()
+    for text, problem in (
+        (whole + "été 99\n".encode("latin-1"), "is not UTF-8"),
+        (whole + b"last\n", "expected a new"),
+    ):
+        table.write_bytes(text)
+        with pytest.raises(LexiconError, match=rf"words\.txt.* {problem}"):
+            reader(lang.path)
