@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from enhance.recording import DenoiseConfig, Recording, enhance_recording, fingerprint_of, model_of
-from enhance.resumable import REQUEST, ResumableDir, stamp_of, stamp_of_tables
+from enhance.resumable import REQUEST, ResumableDir, stamp_of, stamp_of_tables, wav_of
 from enhance.sounds import AUDIO_SUFFIXES
 from harness.atomic import write_whole
 from harness.errors import AudioError, ConfigError, DataDirError, DiskError, SchoolyardError
@@ -229,7 +229,7 @@ def _recording(data: DataDir, name: str) -> Recording:
         raise DataDirError(data.path / "wav.scp", f"recording {name} is missing", mend=mend)
     line = data.tables.get("reco2file_and_channel", {}).get(name, "").split()
     channel = CHANNEL_NAMES.get(line[-1]) if line else None
-    return Recording(name=name, source=data.wav_scp[name].strip(), channel=channel, wav=f"wav/{name}.wav")
+    return Recording(name=name, source=data.wav_scp[name].strip(), channel=channel, wav=wav_of(name, data.path))
 
 
 def _tables(data: DataDir, utterances: Iterable[str], out: Path) -> DataDir:

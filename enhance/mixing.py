@@ -8,6 +8,7 @@ noise are scaled down together, and utt2scale says by how much.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from enhance.resumable import ResumableDir, stamp_of, stamp_of_tables
+from enhance.resumable import ResumableDir, stamp_of, stamp_of_tables, wav_of
 from enhance.sounds import noise_files, read_sound
 from enhance.speech_level import active_power
 from harness.atomic import write_whole
@@ -102,6 +103,7 @@ def mix_data_dir(
     first sample) and utt2scale.  Features, CMVN and VAD are left out: they are stale.
     """
     data = DataDir.read(data_path)
+    wavs = {utterance: wav_of(utterance, data.path) for utterance in data.utterances}
     noise_root = os.path.abspath(noise_dir)
     names = [str(path.relative_to(noise_root)) for path in noise_files(noise_root)]
     request = {
@@ -116,7 +118,7 @@ def mix_data_dir(
         return target.out
     work = partial(_mix_one, os.path.abspath(data_path), noise_root, os.fspath(target.partial), config)
     rows = dict(map_jobs(work, data.utterances, jobs=jobs, label=f"mix {data.path.name}"))
-    _tables(data, rows, target.out).write_tables(target.partial)
+    _tables(data, rows, wavs, target.out).write_tables(target.partial)
     scaled = sum(float(row[2]) < 1 for row in rows.values())
     if scaled:
         get_logger("enhance").info("%d of %d mixtures scaled down so that they do not clip", scaled, len(rows))
@@ -127,8 +129,8 @@ def mix_data_dir(
 
 def _mix_one(data_path: str, noise_dir: str, partial_dir: str, config: MixConfig, utterance: str) -> tuple[str, Any]:
     """Mix and write one utterance, unless an earlier run did; returns it and (snr, noise and offset, scale)."""
-    wav = Path(partial_dir, "wav", f"{utterance}.wav")
-    note = Path(partial_dir, "notes", utterance)
+    wav = Path(partial_dir, wav_of(utterance, data_path))
+    note = Path(partial_dir, "notes", hashlib.sha256(utterance.encode()).hexdigest()[:24])
     if wav.is_file() and note.is_file():
         return utterance, tuple(note.read_text(encoding="utf-8").split("\t"))
     mixture = mix_utterance(utterance, _audio(data_path, config.sample_rate).read(utterance), noise_dir, config)
@@ -139,11 +141,11 @@ def _mix_one(data_path: str, noise_dir: str, partial_dir: str, config: MixConfig
     return utterance, row
 
 
-def _tables(data: DataDir, rows: dict[str, Any], out: Path) -> DataDir:
+def _tables(data: DataDir, rows: dict[str, Any], wavs: dict[str, str], out: Path) -> DataDir:
     """The source's tables with the new audio and the record of the draws; recordings are utterances now."""
     kept = data.without(*STALE_AFTER_NEW_AUDIO, "segments", "wav.scp")
     tables = {name: table for name, table in kept.tables.items() if key_kind(name) != "recording"}
-    tables["wav.scp"] = {utterance: str(out / "wav" / f"{utterance}.wav") for utterance in rows}
+    tables["wav.scp"] = {utterance: str(out / wavs[utterance]) for utterance in rows}
     for index, name in enumerate(("utt2snr", "utt2noise", "utt2scale")):
         tables[name] = {utterance: row[index] for utterance, row in rows.items()}
     return DataDir(out, tables, {})

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.atomic import disk_error, write_whole
-from harness.errors import DiskError
+from harness.errors import DataDirError, DiskError
 from harness.log import get_logger
 from kaldi_bridge.extended_names import place_of
 
@@ -95,6 +95,14 @@ def stamp_of(sources: Iterable[str]) -> str:
         except OSError:
             digest.update(f"{source}\n".encode())  # a command, or missing
     return digest.hexdigest()
+
+
+def wav_of(name: str, where: str | os.PathLike[str]) -> str:
+    """The file of an utterance or recording below an output directory; DataDirError for an id that leads out."""
+    if name.startswith("/") or ".." in name.split("/"):
+        problem = f"{name!r} as a file name would lead out of the output directory"
+        raise DataDirError(where, problem, mend="rename it in every table")
+    return f"wav/{name}.wav"
 
 
 def stamp_of_tables(tables: Mapping[str, Mapping[str, str]]) -> str:

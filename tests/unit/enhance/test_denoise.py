@@ -307,6 +307,16 @@ def test_an_archive_with_other_content_is_another_source(tmp_path):
     assert stamp_of([f"{archive}:4"]) != before
 
 
+@pytest.mark.parametrize("name", ["ann/../../../x", "..", "/x"])
+def test_an_id_that_leads_out_of_the_output_is_refused(small_model, tmp_path, make_voice, name):
+    soundfile.write(tmp_path / "x.wav", make_voice(1, 1.0), RATE, "PCM_16")
+    tables = {"wav_scp": {name: str(tmp_path / "x.wav")}, "utt2spk": {name: name}, "text": {name: "ONE"}}
+    data = DataDir.build(tmp_path / "data", **tables).write()
+    with pytest.raises(DataDirError, match="would lead out of the output directory"):
+        denoise_data_dir(data.path, tmp_path / "o" / "o", DenoiseConfig(model=str(small_model)), jobs=1)
+    assert not (tmp_path / "o").exists()
+
+
 def damage(path: Path, kind: str) -> None:
     samples, _ = soundfile.read(path, dtype="float32")
     match kind:

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from enhance.mixing import MixConfig, cut_noise, mix, mix_data_dir, mix_utterance
-from harness.errors import AudioError, DiskError
+from harness.errors import AudioError, DataDirError, DiskError
 from kaldi_bridge.data_dir import DataDir
 
 RATE = 16000
@@ -127,6 +127,28 @@ def test_a_mixture_of_what_has_changed_since_is_not_taken_for_done(noise_dir, tm
             (data.path / "segments").write_text("ann-1 ann 1 2.5\n")
     with pytest.raises(DiskError, match="already exists"):
         mix_data_dir(data.path, noise_dir, out, MixConfig(), jobs=1)
+
+
+@pytest.mark.parametrize("name", ["ann/../../../x", "..", "/x"])
+def test_an_id_that_leads_out_of_the_output_is_refused(noise_dir, tmp_path, make_voice, name):
+    soundfile.write(tmp_path / "x.wav", make_voice(1, 1.0), RATE, "PCM_16")
+    tables = {"wav_scp": {name: str(tmp_path / "x.wav")}, "utt2spk": {name: name}, "text": {name: "ONE"}}
+    data = DataDir.build(tmp_path / "data", **tables).write()
+    with pytest.raises(DataDirError, match="would lead out of the output directory"):
+        mix_data_dir(data.path, noise_dir, tmp_path / "o" / "o", MixConfig(), jobs=1)
+    assert not (tmp_path / "o").exists()
+
+
+def test_ids_with_slashes_are_mixed_each_into_its_own_file(noise_dir, tmp_path, make_voice, audio_of):
+    for number in (1, 2):
+        soundfile.write(tmp_path / f"{number}.wav", make_voice(number, 1.0), RATE, "PCM_16")
+    wav_scp = {"ann": str(tmp_path / "1.wav"), "ann/b": str(tmp_path / "2.wav")}
+    data = DataDir.build(
+        tmp_path / "d", wav_scp=wav_scp, utt2spk={n: n for n in wav_scp}, text=dict.fromkeys(wav_scp, "A")
+    )
+    mixed = audio_of(mix_data_dir(data.write().path, noise_dir, tmp_path / "out", MixConfig(snr=(40.0,)), jobs=1))
+    for name, clean in audio_of(data.path).items():
+        assert np.corrcoef(mixed[name], clean)[0, 1] > 0.99
 
 
 def test_an_empty_noise_directory_is_refused(clean_dir, tmp_path):
