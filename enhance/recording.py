@@ -76,7 +76,8 @@ def _blocks(recording: Recording, sample_rate: int, config: DenoiseConfig) -> tu
     tables = {"wav_scp": {name: recording.source}, "utt2spk": {name: "-"}, "segments": {name: f"{name} 0 -1"}}
     data = DataDir.build(recording.source, **tables)
     table = AudioTable(data, sample_rate=sample_rate, resample=config.resample)
-    info, channel = table.info(name), recording.channel
+    info = table.info(name)
+    channel = recording.channel if info.channels > 1 else None  # a command or an earlier step may have taken it out
     needed: dict[str, Any] = {}
     if info.rate != sample_rate:
         needed["resample"] = config.resample

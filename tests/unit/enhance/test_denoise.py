@@ -409,6 +409,17 @@ def denoise_and_read(source, out, model, audio_of):
     return audio_of(out)
 
 
+def test_a_channel_of_a_recording_that_is_mono_already_is_passed_over_as_when_it_is_read(
+    clean_dir, small_model, tmp_path, audio_of
+):
+    plain = tmp_path / "plain"
+    denoise_data_dir(clean_dir, plain, DenoiseConfig(model=str(small_model)), jobs=1)
+    lines = [f"{name} tape B\n" for name in sorted(DataDir.read(clean_dir).utterances)]
+    (clean_dir / "reco2file_and_channel").write_text("".join(lines))
+    denoise_data_dir(clean_dir, tmp_path / "out", DenoiseConfig(model=str(small_model)), jobs=1)
+    assert all(np.array_equal(audio_of(plain)[name], sound) for name, sound in audio_of(tmp_path / "out").items())
+
+
 def test_a_command_in_wav_scp_gives_what_its_file_gives(clean_dir, small_model, tmp_path, audio_of):
     truth = denoise_and_read(clean_dir, tmp_path / "files", small_model, audio_of)
     data = DataDir.read(clean_dir)
