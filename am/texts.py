@@ -141,11 +141,15 @@ def score_texts(references: Texts, hypotheses: Texts, *, mode: Mode = "strict", 
     return TextScore(counts=counts, pairs=pairs, absent=absent)
 
 
-def aligned_of(score: TextScore, utt2spk: str | Path | None) -> Aligned:
-    """The alignments with their speakers; without utt2spk every utterance is a speaker of its own."""
+def aligned_of(score: TextScore, utt2spk: str | Path | None, *, ignore_case: bool = False) -> Aligned:
+    """The alignments with their speakers; without utt2spk every utterance is a speaker of its own.
+
+    ignore_case: as the texts were read, whose utterances are in small letters then.
+    """
     speakers = {utterance: utterance for utterance in score.pairs}
     if utt2spk is not None:
         table = read_text_table(utt2spk)
+        table = {utterance.lower(): speaker for utterance, speaker in table.items()} if ignore_case else table
         if without := [utterance for utterance in speakers if utterance not in table]:
             problem = f"{len(without)} utterances have no speaker (first: {without[0]})"
             raise DataDirError(utt2spk, problem, mend="give the utt2spk of these transcripts")

@@ -51,7 +51,7 @@ def wer(
         for file in files
     ]
     draw: Literal["speaker", "utterance"] = "utterance" if utt2spk is None else "speaker"
-    systems = [aligned_of(score, utt2spk) for score in scores]
+    systems = [aligned_of(score, utt2spk, ignore_case=ignore_case) for score in scores]
     for name, score, system in zip(("Set1", "Set2"), scores, systems, strict=False):
         for line in score.lines() + score.confused(confusions):
             typer.echo(line)

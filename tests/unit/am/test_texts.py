@@ -103,6 +103,15 @@ def test_case_counts_unless_told_otherwise(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["wer", f"{tmp_path}/ref", f"{tmp_path}/hyp"]).exit_code == 1
 
 
+def test_speakers_of_utterances_in_capitals_are_found_without_regard_to_case(tmp_path: Path) -> None:
+    (tmp_path / "ref").write_text("A-1 Nine ten\nB-1 six\n")
+    (tmp_path / "hyp").write_text("A-1 nine Ten\nB-1 ten\n")
+    (tmp_path / "utt2spk").write_text("A-1 A\nB-1 B\n")
+    told = wer(tmp_path / "ref", tmp_path / "hyp", "--ignore-case", "--utt2spk", tmp_path / "utt2spk")
+    assert told[0] == "%WER 33.33 [ 1 / 3, 0 ins, 0 del, 1 sub ]"
+    assert told[3] == "95 % interval over 2 speakers: 0.00 to 100.00"
+
+
 def test_details_intervals_confusions_and_figures_are_given_where_asked(files: Path) -> None:
     (files / "utt2spk").write_text("u1 s1\nu2 s2\nu3 s2\n")
     (files / "hyp").write_text("u1 the the bat\nu2 one too\nu3 bat\n")
