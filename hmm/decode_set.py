@@ -32,6 +32,10 @@ from kaldi_bridge.models import read_transition_model
 Loglikes = Callable[[str], NDArray[np.float32]] | Mapping[str, NDArray[np.float32]]
 UTTERANCES_A_JOB = 25  # small enough that progress shows and a kill costs little
 
+SCORES = (  # what 'am score' and 'am confidence' leave beside the lattices, and a report would take for these
+    "score.json", "per_utt.tsv", "aligned.tsv", "breakdown.json", "confidence.json", "confidences.tsv",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeSummary:
@@ -136,7 +140,7 @@ def _fingerprint(graph: DecodingGraph, config: DecodeConfig, shares: list[list[s
 
 
 def _prepare(out_dir: Path, wanted: dict[str, Any]) -> None:
-    """Drop what was decoded with another graph, config or set; note what is decoded now."""
+    """Drop what was decoded with another graph, config or set, and its scores; note what is decoded now."""
     (out_dir / "log").mkdir(parents=True, exist_ok=True)
     note = out_dir / "decode.json"
     try:
@@ -144,7 +148,8 @@ def _prepare(out_dir: Path, wanted: dict[str, Any]) -> None:
     except (OSError, ValueError):
         same = False
     if not same:
-        for old in [*out_dir.glob("lat.*.gz"), *out_dir.glob("log/decode.*.json"), out_dir / "num_jobs"]:
+        scores = [out_dir / name for name in SCORES]
+        for old in [*out_dir.glob("lat.*.gz"), *out_dir.glob("log/decode.*.json"), out_dir / "num_jobs", *scores]:
             old.unlink(missing_ok=True)
         with write_whole(note) as stream:
             stream.write(json.dumps(wanted, indent=2) + "\n")

@@ -91,6 +91,19 @@ def test_a_second_run_decodes_only_the_jobs_that_are_missing(
     assert len(asked) == 12
 
 
+def test_scores_of_other_lattices_go_with_them(
+    tmp_path: Path, graph: DecodingGraph, loglikes: dict[str, np.ndarray]
+) -> None:
+    decode_set(graph, loglikes, list(loglikes), tmp_path, CONFIG, jobs=1)
+    for name in ("score.json", "per_utt.tsv", "aligned.tsv", "breakdown.json"):
+        (tmp_path / name).write_text("of the first decoding")
+    decode_set(graph, loglikes, list(loglikes), tmp_path, CONFIG, jobs=1)
+    assert (tmp_path / "per_utt.tsv").exists()
+    decode_set(graph, loglikes, list(loglikes), tmp_path, CONFIG, jobs=1, identity="new model")
+    left = {path.name for path in tmp_path.iterdir() if not path.name.startswith("lat.")}
+    assert left == {"decode.json", "log", "num_jobs"}
+
+
 def test_an_utterance_without_path_is_listed_and_the_others_are_decoded(
     tmp_path: Path, loglikes: dict[str, np.ndarray], caplog: pytest.LogCaptureFixture
 ) -> None:
