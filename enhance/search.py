@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,6 +169,7 @@ def _check_same(settings: Settings, plan: SearchConfig, out: Path) -> None:
 def _study(optuna: Any, plan: SearchConfig, train: TrainConfig, out: Path) -> Any:
     from optuna.storages.journal import JournalFileBackend
 
+    _cut_broken_end(out / "study.log")
     storage = optuna.storages.JournalStorage(JournalFileBackend(str(out / "study.log")))
     match plan.pruner:
         case "median":
@@ -181,6 +183,12 @@ def _study(optuna: Any, plan: SearchConfig, train: TrainConfig, out: Path) -> An
     return optuna.create_study(
         study_name=f"by {train.best_by}", storage=storage, pruner=pruner, direction=direction, load_if_exists=True
     )
+
+
+def _cut_broken_end(journal: Path) -> None:
+    """A line that a full disk cut short goes: Optuna would put the next one behind it and read neither."""
+    if journal.is_file() and not (content := journal.read_bytes()).endswith(b"\n"):
+        os.truncate(journal, content.rfind(b"\n") + 1)
 
 
 def _sampler(optuna: Any, plan: SearchConfig, ended: int) -> Any:

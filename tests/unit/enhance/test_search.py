@@ -113,6 +113,17 @@ def _leave_running(out):
     assert _study(out).trials[2].state.name == "RUNNING"
 
 
+@pytest.mark.parametrize("lost", [1, 40, 10_000_000])
+def test_a_search_goes_on_after_a_full_disk_cut_its_journal_short(tmp_path, space, lost):
+    search(space, None, FAST, tmp_path / "out", bowl, trials=3)
+    journal = tmp_path / "out" / "study.log"
+    journal.write_bytes(journal.read_bytes()[: -min(lost, journal.stat().st_size - 10)])
+    for trials in (4, 5):
+        search(space, None, FAST, tmp_path / "out", bowl, trials=trials)
+    whole = [row for row in table(tmp_path / "out") if row["state"] in ("complete", "pruned")]
+    assert len(whole) == 5
+
+
 def test_a_directory_of_another_search_is_refused_and_wider_ranges_are_not(tmp_path, space):
     best = search(space, None, FAST, tmp_path / "out", bowl, trials=2)
     for change in ("loss.magnitude=0.5", "train.best_by=si_sdr"):
