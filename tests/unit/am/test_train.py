@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -317,6 +316,20 @@ def test_a_finished_training_is_left_alone(tmp_path):
     assert (tmp_path / "last.pt").stat().st_mtime_ns == before
 
 
+KILLED_WITHIN_AN_EPOCH = """
+import os, runpy, signal
+from am import train
+real = train._Run._train_batches
+def train_batches(run, number, sequences, batches):
+    if number == {epochs}:
+        real(run, number, sequences, batches[: len(batches) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(run, number, sequences, batches)
+train._Run._train_batches = train_batches
+runpy.run_module("am", run_name="__main__")
+"""
+
+
 @pytest.mark.parametrize(("schedule", "epochs"), [("newbob", 1), ("linear", 4)])
 def test_training_killed_within_an_epoch_and_rerun_ends_with_the_same_bytes(tmp_path, schedule, epochs):
     settings = config(epochs=6, schedule=schedule, patience=0)
@@ -324,29 +337,18 @@ def test_training_killed_within_an_epoch_and_rerun_ends_with_the_same_bytes(tmp_
     frame_set(20, seed=1, group="dev").save(tmp_path / "dev.npz")
     dump_config(settings, tmp_path / "config.yaml")
     train_model(settings, frame_set(300), frame_set(20, seed=1, group="dev"), tmp_path / "whole")
-    command = [
-        sys.executable,
-        "-m",
-        "am",
-        "train",
-        "--dataset",
-        tmp_path / "train.npz",
-        "--dev-dataset",
-        tmp_path / "dev.npz",
-    ]
-    command += ["--config", tmp_path / "config.yaml", "--out", tmp_path / "killed"]
+    words = ["train", "--dataset", tmp_path / "train.npz", "--dev-dataset", tmp_path / "dev.npz"]
+    words += ["--config", tmp_path / "config.yaml", "--out", tmp_path / "killed"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(list(map(str, command)), cwd=ROOT, env=environment, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
-    while _epochs_done(tmp_path / "killed") < epochs and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)  # the next epoch is running
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert _epochs_done(tmp_path / "killed") < 6
-    finished = subprocess.run(
-        list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
+
+    def started(*program: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *program, *map(str, words)]
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    killed = started("-c", KILLED_WITHIN_AN_EPOCH.format(epochs=epochs))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert _epochs_done(tmp_path / "killed") == epochs
+    finished = started("-m", "am")
     assert finished.returncode == 0, finished.stderr
     assert "going on after epoch" in finished.stderr
     assert (tmp_path / "killed" / "best.pt").read_bytes() == (tmp_path / "whole" / "best.pt").read_bytes()
