@@ -160,7 +160,7 @@ def test_a_program_killed_in_the_middle_of_a_pipeline_is_named_although_the_last
     run = subprocess.Popen(
         mini.command(), env=mini.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    os.kill(process_of("compute-mfcc-feats", str(mini.work)), signal.SIGKILL)
+    os.kill(process_of("compute-mfcc-feats", str(mini.work), f"sleep 60; cat {last}"), signal.SIGKILL)
     said, _ = run.communicate(timeout=60)
     assert run.returncode != 0
     assert re.search(r"make_mfcc.sh failed with exit code 1: compute-mfcc-feats: 'ERROR .* ended by signal 9'", said)
@@ -186,7 +186,7 @@ def test_a_program_killed_between_two_utterances_of_a_pipe_inside_kaldi_is_named
          "--log", str(tmp_path / "log"), "--in", str(mini.work / "exp/x"), "--", "bash", "-c", line],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    os.kill(process_of("compute-mfcc-feats", str(slow)), signal.SIGKILL)
+    os.kill(process_of("compute-mfcc-feats", str(slow), f"sleep 60; cat {last}"), signal.SIGKILL)
     said, _ = run.communicate(timeout=60)
     assert run.returncode == 1
     assert "bash exited with 0, but its log holds an error: compute-mfcc-feats" in said, "Kaldi did not see it"
@@ -200,7 +200,8 @@ def test_a_program_killed_in_a_pipeline_without_pipefail_as_a_cluster_runs_it_is
 ) -> None:
     mini = make_mini(tmp_path, kaldi_root)
     assert mini.run().returncode == 0
-    slow = "ark:echo 'a [ 1 ]'; sleep 60; echo 'b [ 1 ]' |"
+    command = "echo 'a [ 1 ]'; sleep 60; echo 'b [ 1 ]'"
+    slow = f"ark:{command} |"
     (tmp_path / "job.sh").write_text(
         f'. ./path.sh\ncopy-vector "{slow}" ark,f:- 2>>"$1" | copy-vector ark:- ark,t:- >>"$1" 2>&1\n'
     )
@@ -211,7 +212,7 @@ def test_a_program_killed_in_a_pipeline_without_pipefail_as_a_cluster_runs_it_is
          str(mini.work / "exp/x/copy.log")],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    os.kill(process_of("copy-vector", slow), signal.SIGKILL)
+    os.kill(process_of("copy-vector", slow, command), signal.SIGKILL)
     said, _ = run.communicate(timeout=60)
     assert run.returncode == 1
     assert "bash exited with 0, but its log holds an error: copy-vector" in said
@@ -233,18 +234,22 @@ def test_a_reader_that_had_enough_is_no_trouble(tmp_path: Path, kaldi_root: Path
     assert "\n39\n" in (mini.work / "exp/x/dim.log").read_text()
 
 
-def process_of(program: str, argument: str) -> int:
-    """The process that runs a program with a word in its arguments, once it has worked for a second."""
-    for _ in range(200):
+def process_of(program: str, argument: str, waits_for: str) -> int:
+    """The process that runs a program with a word in its arguments, once it waits for a command of its input."""
+    until = time.monotonic() + 100
+    while time.monotonic() < until:
         time.sleep(0.1)
+        found, waits = 0, False
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
             except OSError:
                 continue
             if Path(words[0]).name == program and any(argument in word for word in words):
-                time.sleep(1.0)
-                return int(folder.name)
+                found = int(folder.name)
+            waits = waits or (words[1:2] == ["-c"] and words[2].strip() == waits_for)
+        if found and waits:
+            return found
     raise AssertionError(f"{program} was never started")
 
 

@@ -120,6 +120,13 @@ def interruptible() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def pausing(mini: Mini) -> str:
+    """What PAUSE may be: says that it is at work, in a stage that heeds signals by then, and stays for a minute."""
+    script = mini.folder / "pause.sh"
+    script.write_text("echo pausing\nexec sleep 60\n")
+    return f"bash {script}"
+
+
 def wait_for(stream_of: subprocess.Popen[str], text: str) -> None:
     assert stream_of.stdout is not None
     for line in stream_of.stdout:
@@ -283,9 +290,9 @@ def test_list_names_the_option_of_a_path_that_was_not_given(mini: Mini) -> None:
 
 
 def test_two_runs_in_one_work_directory_are_refused(mini: Mini) -> None:
-    first = mini.start(PAUSE="sleep 60")
+    first = mini.start(PAUSE=pausing(mini))
     try:
-        wait_for(first, "writes")
+        wait_for(first, "pausing")
         second = mini.run()
         assert second.returncode == 1
         assert f"another run is at work here (process {first.pid} of {socket.gethostname()})" in second.stderr
@@ -312,9 +319,8 @@ def test_a_run_of_another_machine_counts_as_alive_and_no_process_here_is_ended_f
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_run_takes_its_programs_along_and_continues_later(mini: Mini, sent: signal.Signals) -> None:
-    run = mini.start(PAUSE="sleep 60")
-    wait_for(run, "writes")
-    time.sleep(0.5)
+    run = mini.start(PAUSE=pausing(mini))
+    wait_for(run, "pausing")
     begun = time.monotonic()
     run.send_signal(sent)
     said, _ = run.communicate(timeout=30)
@@ -341,14 +347,12 @@ def test_kill_9_at_drawn_moments_then_the_same_command_ends_with_the_same_result
 
 def test_an_interrupt_reaches_programs_that_run_side_by_side(mini: Mini) -> None:
     recipe = mini.folder / "mini/run.sh"
-    beside = f'(sleep 4; touch "{mini.folder}/survivor") & wait'
+    beside = f'(echo beside; sleep 20; touch "{mini.folder}/survivor") & wait'
     recipe.write_text(recipe.read_text().replace('cp "$source_file" "$data/copy.tmp"', beside))
     run = mini.start()
-    wait_for(run, "writes")
-    time.sleep(1)
+    wait_for(run, "beside")
     run.send_signal(signal.SIGINT)
-    run.communicate(timeout=30)
-    time.sleep(5)
+    run.communicate(timeout=60)  # until nobody holds the pipe: a survivor would have left its mark by then
     assert run.returncode == 130
     assert not (mini.folder / "survivor").exists()
 
