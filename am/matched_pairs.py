@@ -27,7 +27,7 @@ class MatchedPairs:
     segments: int
     mean: float
     deviation: float  # standard, of a sample; 0 for fewer than two segments
-    statistic: float  # mean in standard errors; 0 where all differences are 0
+    statistic: float  # mean in standard errors; 0, as in sc_stats, where all differences are equal: no spread is known
     p_value: float  # two-sided
 
 
@@ -48,10 +48,7 @@ def matched_pairs(first: Mapping[str, Pairs], second: Mapping[str, Pairs], bound
     mean = sum(differences) / count if count else 0.0
     variance = sum((difference - mean) ** 2 for difference in differences) / (count - 1) if count > 1 else 0.0
     deviation = math.sqrt(variance)
-    if deviation:
-        statistic = mean / (deviation / math.sqrt(count))
-    else:
-        statistic = math.copysign(math.inf, mean) if mean and count > 1 else 0.0
+    statistic = mean / (deviation / math.sqrt(count)) if deviation else 0.0
     p_value = math.erfc(abs(statistic) / math.sqrt(2))
     return MatchedPairs(segments=count, mean=mean, deviation=deviation, statistic=statistic, p_value=p_value)
 
