@@ -93,6 +93,7 @@ stages_begin() {
 # Runs the recipe again as a process group of its own, so that Ctrl-C, kill and hang-up reach all that it has started.
 stages_supervise() {
   local child code=0 sent=''
+  [ -z "${STAGES_SUPERVISOR:-}" ] || kill -0 "$STAGES_SUPERVISOR" 2>/dev/null || exit 137 # it was killed before this began
   set -m
   STAGES_SUPERVISOR=$$ bash "$0" "$@" </dev/null &
   child=$!

@@ -330,6 +330,13 @@ def test_a_stopped_run_takes_its_programs_along_and_continues_later(mini: Mini, 
     assert mini.ran(mini.run()) == [0, 1, 2]
 
 
+def test_a_run_whose_supervisor_was_killed_before_it_began_does_not_begin(mini: Mini) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    assert mini.run(STAGES_SUPERVISOR=str(gone.pid)).returncode == 137
+    assert not mini.work.exists()
+
+
 def test_kill_9_at_drawn_moments_then_the_same_command_ends_with_the_same_result(mini: Mini) -> None:
     draw = random.Random(3)
     for _ in range(6):
