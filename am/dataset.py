@@ -77,10 +77,17 @@ class FrameSet:
         return mean, np.sqrt(square)
 
     def stored_as(self, storage: Storage) -> FrameSet:
-        """The same set with its features in another form; uint8 keeps each column's range within 6 deviations."""
+        """The same set with its features in another form; uint8 keeps each column's range within 6 deviations.
+
+        Raises TableError where float16 would be infinite.
+        """
         if storage == str(self.features.dtype):
             return self
         values = self.rows(0, self.frames)
+        if storage == "float16" and max(values.max(initial=0), -values.min(initial=0)) > np.finfo(np.float16).max:
+            problem = f"reach {max(values.max(), -values.min()):g}, which is infinite in float16"
+            mend = "normalise them (inputs.speaker_norm), or store them with 'am pack --storage float32'"
+            raise TableError("features", problem, mend=mend)
         if storage != "uint8":
             return _with(self, features=values.astype(storage), low=None, step=None)
         centre, spread = values.mean(0), 6 * values.std(0)

@@ -135,6 +135,13 @@ def test_eight_bit_storage_is_within_half_a_step():
     assert stored.step.max() < 12 * frames.rows(0, frames.frames).std(0).max() / 255 + 1e-6
 
 
+def test_features_too_large_for_float16_are_refused_not_infinite():
+    frames = replace(frame_set(1, dim=1), features=np.array([[1.0], [-1.0e6]], np.float32), lengths=np.array([2]))
+    with pytest.raises(TableError, match="features: reach 1e\\+06, which is infinite in float16"):
+        frames.stored_as("float16")
+    assert np.allclose(frames.stored_as("uint8").rows(0, 2), [[1], [-1e6]], rtol=1e-5)
+
+
 @pytest.mark.parametrize("storage", ["float16", "uint8"])
 def test_mean_and_deviation_are_numpys_without_the_set_as_numbers(storage):
     features = np.random.default_rng(0).normal(3, 2, (300_000, 8)).astype(np.float16)
