@@ -23,6 +23,7 @@ TESTS = {  # columns of the table, in this order
     "mixed": "enhanced, observation added",
     "clean_enhanced": "clean through the enhancer",
 }
+TUNED_AS = {"mixed": "enhanced", "clean_enhanced": "clean"}  # whose development set the recipes tune those with
 TRAININGS = {"clean": "clean", "multi": "clean + noisy", "multi_enhanced": "clean + noisy + enhanced"}
 
 

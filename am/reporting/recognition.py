@@ -12,7 +12,7 @@ from am.reporting.chapter import STYLES, VERDICT_STYLES, Chapter, Chart
 from am.reporting.findings import COMPARISONS, VERDICTS, Findings, System, verdict
 from am.reporting.pictures import Axis, Difference, Point, Series, curves, differences
 from am.reporting.tables import Cell, Row, Table
-from am.results import TESTS, age_group_of, snr_of
+from am.results import TESTS, TUNED_AS, age_group_of, snr_of
 
 
 def matrix(findings: Findings, lm: str) -> Table:
@@ -27,15 +27,17 @@ def matrix(findings: Findings, lm: str) -> Table:
 
 def rates(findings: Findings, lm: str, main: bool) -> Chapter:
     return Chapter(
-        name=f"wer-{lm}", title=f"WER %, {lm} language model", short=f"WER, {lm}", text=(READING,) if main else (),
-        blocks=(matrix(findings, lm),),
+        name=f"wer-{lm}", title=f"WER %, {lm} language model", short=f"WER, {lm}",
+        text=(_reading(findings),) if main else (), blocks=(matrix(findings, lm),),
     )  # fmt: skip
 
 
-READING = (
-    "WER in per cent with its 95 % interval (bootstrap over speakers). Language model weight and word insertion "
-    "penalty were tuned on the development set of the same condition, never on test."
-)
+def _reading(findings: Findings) -> str:
+    others = "; ".join(f"{TESTS[test]}: of {TESTS[of]}" for test, of in TUNED_AS.items() if test in findings.tests)
+    return (
+        "WER in per cent with its 95 % interval (bootstrap over speakers). Language model weight and word insertion "
+        f"penalty were tuned on the development set of the same condition{others and f' ({others})'}, never on test."
+    )
 
 
 def what_changed(findings: Findings, lm: str) -> Chapter | None:

@@ -206,6 +206,18 @@ def test_what_a_kill_left_aside_is_no_system_and_other_decodings_are_named(
     assert "1 decodings are left out" in caplog.text and str(party) in caplog.text
 
 
+def test_the_report_says_which_development_set_weights_come_from(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    put(tmp_path, "clean", {"a": 1, "b": 1})
+    write_report(tmp_path, tmp_path / "RESULTS.md", title="Toy", config=ReportConfig(**QUICK))
+    assert "tuned on the development set of the same condition, never on test" in lines_of(tmp_path / "RESULTS.md")
+    put(tmp_path, "clean_enhanced", {"a": 1, "b": 1})
+    put(tmp_path, "mixed", {"a": 1, "b": 1})
+    write_report(tmp_path, tmp_path / "RESULTS.md", title="Toy", config=ReportConfig(**QUICK))
+    said = "the same condition (enhanced, observation added: of enhanced; clean through the enhancer: of clean), never"
+    assert said in lines_of(tmp_path / "RESULTS.md")
+
+
 def test_a_work_directory_without_scores_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataDirError, match="holds no scored decoding"):
         write_report(tmp_path, tmp_path / "RESULTS.md", title="Toy")
