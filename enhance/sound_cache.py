@@ -19,7 +19,7 @@ import numpy as np
 
 from enhance.sounds import Sounds
 from harness.atomic import disk_error
-from harness.errors import AudioError
+from harness.errors import AudioError, DiskError
 from harness.log import get_logger
 
 LAYOUT = 1  # of the files below; part of every request
@@ -57,6 +57,9 @@ def _keep(sounds: Sounds, request: str, entry: Path) -> None:
         (aside / "request.json").write_text(request, encoding="utf-8")
         os.rename(aside, entry)
     except OSError as error:
+        if error.errno is None:  # numpy says how much of an array went to the disk, and not why no more
+            mend = "free some space and run the same command again"
+            raise DiskError(entry, f"could not be written whole ({error})", mend=mend) from error
         if not entry.is_dir():
             raise disk_error(entry, error) from error
     finally:

@@ -61,8 +61,12 @@ class PartialRows:
         except OSError as error:
             raise disk_error(self.path, error) from error
 
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self._stream.close()
+        except OSError:  # it tries once more to write the row that `append` could not
+            if kind is None:
+                raise
 
     def remove(self) -> None:
         """The rows have become a table: no partial file is needed any more, of this request or another."""

@@ -14,7 +14,7 @@ from enhance.sound_cache import cached
 from enhance.sounds import gather, hold_out, no_sounds
 from enhance.train import RunOptions, Trainer
 from enhance.training_sounds import Sources, load_noises, load_speech, with_noisy
-from harness.errors import AudioError, ConfigError, TrainingError
+from harness.errors import AudioError, ConfigError, DiskError, TrainingError
 
 LENGTHS = {"ann-1": 0.6, "ann-2": 0.5, "bob-1": 0.7}
 PLAIN = {"clean_share": 0.0, "gain": (0.0, 0.0), "equalise": 0.0, "speed": (1.0, 1.0)}
@@ -176,6 +176,15 @@ def test_a_damaged_entry_is_named(tmp_path, make_voice):
     with pytest.raises(AudioError, match="is damaged") as error:
         cached(tmp_path, {}, make)
     assert "remove this directory" in error.value.mend
+
+
+def test_a_disk_that_is_full_is_said_and_leaves_no_entry(tmp_path, make_voice, file_limit):
+    def make():
+        return gather([("a", "a", make_voice(0, 0.3))], where="a", active=True, sample_rate=16000)
+
+    with file_limit(10_000), pytest.raises(DiskError, match=r"could not be written whole \(4800 requested"):
+        cached(tmp_path, {}, make)
+    assert not list(tmp_path.iterdir())
 
 
 def test_training_on_paired_speech_is_the_same_with_workers(tmp_path, clean_sounds):
