@@ -19,6 +19,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -109,7 +110,7 @@ def _pattern(text: str) -> re.Pattern[str] | None:
 
 def _beside(source: Path, left_out: LeftOut) -> Iterator[tuple[str, dict[str, str]]]:
     """A row of every audio file with a text file beside it; audio without one is counted."""
-    files = sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO and path.is_file())
+    files = sorted(path for path in _below(source) if path.suffix.lower() in AUDIO and path.is_file())
     if not files:
         raise DataDirError(source, "holds no audio files", mend=MEND)
     for file in files:
@@ -118,6 +119,19 @@ def _beside(source: Path, left_out: LeftOut) -> Iterator[tuple[str, dict[str, st
             left_out.add(str(file.relative_to(source)), "no transcript beside the audio")
             continue
         yield str(text), {"file": str(file), "text": " ".join(_read(text).split())}
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Every file below a folder, also behind links to folders, which rglob passes over; each folder once."""
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+        else:
+            yield from (Path(place, name) for name in names)
+        seen.add(real)
 
 
 def _table(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -29,6 +29,7 @@ from kaldi_bridge.data_dir import SINGLE_VALUES, DataDir, key_kind
 from kaldi_bridge.extended_names import place_of
 from kaldi_bridge.fix import fix_data_dir
 from kaldi_bridge.held_out import held_out_speakers
+from kaldi_bridge.text_tables import read_list
 from recipes.lib.corpus import LeftOut, Out, write_lexicon, write_sets
 from recipes.lib.preparation import run_preparation
 from recipes.lib.spoken import DevEvery, LexiconOption, MaxLost, PartOption, SeedOption, TestEvery, parted
@@ -81,8 +82,8 @@ def _with_dev(train: DataDir, every: int) -> dict[str, DataDir]:
 
 def _fixed(source: Path, root: Path, left_out: LeftOut) -> DataDir:
     """The directory as fix_data_dir would leave it, with absolute paths; the source stays as it is."""
-    before = DataDir.read(source, validate=False)
-    if before.wav_scp is None:
+    before = set(read_list(source / "utt2spk"))
+    if not (source / "wav.scp").is_file():
         raise DataDirError(source / "wav.scp", "no such file", mend="make wav.scp: every stage reads the sound")
     with tempfile.TemporaryDirectory(prefix="schoolyard-") as name:
         copy = Path(name) / source.name
@@ -92,7 +93,7 @@ def _fixed(source: Path, root: Path, left_out: LeftOut) -> DataDir:
                 shutil.copyfile(file, copy / file.name)
         fix_data_dir(copy)
         data = DataDir.read(copy)
-    for utterance in set(before.utterances) - set(data.utterances):
+    for utterance in before - set(data.utterances):
         left_out.add(utterance, "not in all tables")
     data.path = source
     for table in PLACES:

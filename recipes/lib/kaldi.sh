@@ -10,6 +10,9 @@ stages_libraries+=("${BASH_SOURCE[0]}")
 begin_kaldi() { # after stages_begin: finds Kaldi and makes the folder its scripts run in
   local name
   ! $stages_list || return 0
+  case $work in
+    *[[:blank:]]*) stages_fail "$work has a blank in its path, which Kaldi's scripts take apart" "choose another --work" ;;
+  esac
   # shellcheck source=path.sh
   . "$SCHOOLYARD_ROOT/path.sh"
   # shellcheck source=cmd.sh

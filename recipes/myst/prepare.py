@@ -17,6 +17,7 @@ usage: python recipes/myst/prepare.py --source CORPUS --lexicon FILE --out DATA
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -85,8 +86,7 @@ def read_part(
 ) -> DataDir:
     """The transcribed utterances of a partition: folder/STUDENT/SESSION/SESSION_NUMBER.{flac,trn}."""
     wav, texts, utt2spk, modules = {}, {}, {}, {}
-    recordings = {file.stem: file for file in folder.glob("*/*/*.flac")}
-    transcripts = {file.stem: file for file in folder.glob("*/*/*.trn")}
+    recordings, transcripts = _by_name(folder.glob("*/*/*.flac")), _by_name(folder.glob("*/*/*.trn"))
     for utterance in sorted(recordings.keys() | transcripts.keys()):
         place = recordings.get(utterance) or transcripts[utterance]
         named = NAME.fullmatch(utterance)
@@ -106,6 +106,14 @@ def read_part(
                 wav[utterance], texts[utterance] = str(place.resolve()), transcript.text
                 utt2spk[utterance], modules[utterance] = named.group(1), named.group(3)
     return DataDir.build(path, wav_scp=wav, text=texts, utt2spk=utt2spk, utt2module=modules)
+
+
+def _by_name(files: Iterable[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for file in sorted(files):
+        if found.setdefault(file.stem, file) != file:
+            raise DataDirError(file, f"is also at {found[file.stem]}", mend="keep one of the two")
+    return found
 
 
 def _read(path: Path) -> str:

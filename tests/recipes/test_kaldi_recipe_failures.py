@@ -129,6 +129,15 @@ def test_a_step_that_is_done_is_not_run_again_and_its_cpu_time_stands_in_the_tab
     assert 0.05 < float(seconds) < 20
 
 
+@pytest.mark.kaldi
+def test_a_blank_in_the_path_is_refused_before_the_first_stage(tmp_path: Path, kaldi_root: Path) -> None:
+    (tmp_path / "my work").mkdir()
+    result = make_mini(tmp_path / "my work", kaldi_root).run()
+    assert result.returncode == 1
+    assert f"ERROR {tmp_path}/my work/work has a blank in its path, which Kaldi's scripts take apart" in result.stderr
+    assert "[stage" not in result.stdout
+
+
 def test_without_a_kaldi_path_sh_says_in_one_sentence_how_to_get_one(tmp_path: Path) -> None:
     mini = make_mini(tmp_path, tmp_path / "nothing", HOME=str(tmp_path))
     result = mini.run()

@@ -119,3 +119,12 @@ def test_a_missing_partition_or_lexicon_is_refused(corpus: Path, tmp_path: Path)
     (corpus / "myst_child_conv_speech/data/development").rename(corpus / "elsewhere")
     with pytest.raises(SchoolyardError, match="data/development: is missing from the corpus"):
         run(corpus, tmp_path / "data")
+
+
+def test_an_utterance_that_is_there_twice_is_named_and_none_of_the_two_is_taken(corpus: Path, tmp_path: Path) -> None:
+    session = next((corpus / "myst_child_conv_speech/data/test/004001").iterdir())
+    recording = session / f"{session.name}_001.flac"
+    (session.parent / "copy").mkdir()
+    (session.parent / "copy" / recording.name).write_bytes(recording.read_bytes())
+    with pytest.raises(SchoolyardError, match=r"LS_1\.1_001\.flac: is also at .*copy"):
+        run(corpus, tmp_path / "data")

@@ -95,6 +95,16 @@ def test_a_disordered_data_directory_is_mended_and_the_losses_are_counted(tmp_pa
     assert "2 of 24 utterances cannot be used" in refusal("kaldi", source, tmp_path / "no", "--max-lost", "0.05")
 
 
+def test_repeated_keys_and_empty_lines_are_mended_as_the_header_says(tmp_path: Path) -> None:
+    source = data_dir(tmp_path / "source")
+    with (source / "text").open("a") as text, (source / "utt2spk").open("a") as utt2spk:
+        text.write("s00-a HELLO AGAIN\n\n")
+        utt2spk.write("s00-a s00\n")
+    sets = prepared("kaldi", source, tmp_path / "out", "--part", "test")
+    assert len(sets["test"].utterances) == 24
+    assert (sets["test"].text or {})["s00-a"] == "HELLO THERE"
+
+
 def test_relative_recordings_become_absolute_from_the_given_root_and_commands_stay(tmp_path: Path) -> None:
     source = data_dir(tmp_path / "source")
     table = (source / "wav.scp").read_text().replace(f"{source}/", "")
@@ -229,6 +239,16 @@ def test_a_transcript_of_several_lines_keeps_its_words_apart(words: tuple[str, .
     (tmp_path / "t.csv").write_text('file,text,speaker\na.wav,"hello\nthere",x\n')
     every = ("--transcripts", str(tmp_path / "t.csv"), "--part", "test", *words)
     assert prepared("folder", tmp_path, tmp_path / "out", *every)["test"].text == {"x-a": text}
+
+
+def test_children_whose_folders_are_links_are_not_passed_over(tmp_path: Path) -> None:
+    source = folder(tmp_path / "source")
+    (source / "anna").rename(tmp_path / "anna")
+    (source / "anna").symlink_to(tmp_path / "anna")
+    (source / "ben" / "loop").symlink_to(source)
+    sets = prepared("folder", source, tmp_path / "out")
+    assert "anna" in {speaker for data in sets.values() for speaker in data.speakers}
+    assert sum(len(data.utterances) for data in sets.values()) == 24
 
 
 def test_a_flat_folder_takes_the_speaker_from_the_file_name(tmp_path: Path) -> None:
