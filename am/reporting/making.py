@@ -123,28 +123,33 @@ def made_by(work: Path, command: str) -> Chapter:
     stages = read_stages(work / "exp")
     points = [f"commit {commit()}", f"{machine()}"]
     points.append("versions: " + ", ".join(f"{name} {number}" for name, number in versions().items()))
-    listed = [f"stage{stage.number} ({stage.title}): {stage.seconds:.0f} s" for stage in stages]
+    listed = [f"stage{stage.number} ({stage.title}): {stage.mark}{stage.seconds:.0f} s" for stage in stages]
     blocks: list[Block] = []
     if stages:
         total = sum(stage.seconds for stage in stages)
-        names = [(f"{stage.number} {stage.title}", stage.seconds, duration(stage.seconds)) for stage in stages]
+        least = "at least " if any(stage.resumed for stage in stages) else ""
+        names = [
+            (f"{stage.number} {stage.title}", stage.seconds, stage.mark + duration(stage.seconds)) for stage in stages
+        ]
         body: list[Row] = [
             [Cell(str(stage.number), (float(stage.number),)), stage.title,
-             Cell(f"{stage.seconds:.0f}", (stage.seconds,)), stage.ended]
+             Cell(f"{stage.mark}{stage.seconds:.0f}", (stage.seconds,)), stage.ended]
             for stage in stages
         ]  # fmt: skip
         blocks.append(
-            Chart(title=f"Wall time of the stages, {duration(total)} in all", layout="pair", in_markdown=False,
+            Chart(title=f"Wall time of the stages, {least}{duration(total)} in all", layout="pair", in_markdown=False,
                   pictures=bars(names, label="wall time of each stage; figures below"),
                   table=Table.of("stages", ["stage", "title", "seconds", "ended"], body))
         )  # fmt: skip
     if command:
         blocks.append(Listing(title="Command", text=command))
     blocks += [Listing(title=name, text=text) for name, text in read_settings(work)]
+    partly = "≥: the stage had been stopped and went on; the seconds are those of its last part."
     return Chapter(
         name="made",
         title="Made by",
         short="Made by",
+        text=(partly,) if any(stage.resumed for stage in stages) else (),
         points=tuple(points),
         twin_points=tuple(listed),
         blocks=tuple(blocks),

@@ -29,8 +29,14 @@ class Stage:
 
     number: int
     title: str
-    seconds: float
+    seconds: float  # of its last run
     ended: str  # local time, or empty
+    resumed: bool = False  # it went on where an earlier run had stopped, whose time is not known
+
+    @property
+    def mark(self) -> str:
+        """What belongs before its time."""
+        return "≥ " if self.resumed else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +60,13 @@ def read_stages(exp: Path) -> list[Stage]:
             row = json.loads(path.read_text(encoding="utf-8"))
             number = int(path.stem.removeprefix("stage"))
             stages.append(
-                Stage(number=number, title=str(row["title"]), seconds=float(row["seconds"]), ended=row.get("ended", ""))
+                Stage(
+                    number=number,
+                    title=str(row["title"]),
+                    seconds=float(row["seconds"]),
+                    ended=row.get("ended", ""),
+                    resumed=bool(row.get("resumed")),
+                )
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             get_logger("am").warning("%s: damaged stamp, left out of the report (%s)", path, error)

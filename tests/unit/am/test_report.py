@@ -143,6 +143,23 @@ def test_everything_that_was_made_is_in_its_chapter(whole: Path) -> None:
     assert "./run.sh --toy" not in twin, "a committed file names no machine's folders"
 
 
+def test_the_time_of_a_stage_that_went_on_after_a_kill_is_a_lower_bound(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    put(tmp_path, "clean", {"a": 1, "b": 1})
+    stamps = tmp_path / "exp/stamps"
+    stamps.mkdir()
+    for number, resumed in ((5, False), (6, True)):
+        stamp = {"seen": {}, "title": "a stage", "seconds": 60.0, "resumed": resumed}
+        (stamps / f"stage{number}.json").write_text(json.dumps(stamp))
+    out = tmp_path / "report.html"
+    write_report(tmp_path, tmp_path / "RESULTS.md", html=out, title="Toy", config=ReportConfig(**QUICK))
+    page, twin = Parsed(out.read_text()), lines_of(tmp_path / "RESULTS.md")
+    assert [row[2] for row in page.tables["stages"][1:]] == ["60", "≥ 60"]
+    assert "Wall time of the stages, at least 2 min 0 s in all" in out.read_text()
+    assert "stage5 (a stage): 60 s" in twin and "stage6 (a stage): ≥ 60 s" in twin
+    assert "the seconds are those of its last part" in twin
+
+
 def test_missing_pieces_leave_their_chapters_out(tmp_path: Path) -> None:
     put(tmp_path, "clean", {"a": 1, "b": 2})
     write_report(tmp_path, tmp_path / "R.md", html=tmp_path / "R.html", title="T", config=ReportConfig(**QUICK))
