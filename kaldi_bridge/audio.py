@@ -101,7 +101,8 @@ class AudioTable:
                 yield from (samples[i : i + size] for i in range(0, len(samples), size))
                 return
             first, last = (0, info.frames) if self.data.segments is None else segment_bounds(start, end, info, where)
-            sound.seek(first)
+            if first:  # GSM 6.10 cannot seek
+                sound.seek(first)
             while first < last:
                 wanted = min(size, last - first)
                 block = checked(sound.read(wanted, dtype="float32", always_2d=True), wanted, info, where)

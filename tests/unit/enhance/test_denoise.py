@@ -262,6 +262,13 @@ def test_files_that_would_become_the_same_wav_are_named(sounds, small_model, tmp
         denoise_files(sounds, tmp_path / "out", DenoiseConfig(model=str(small_model)))
 
 
+def test_a_sound_that_can_only_be_read_from_its_start_is_enhanced(small_model, tmp_path, make_voice):
+    soundfile.write(tmp_path / "gsm.wav", make_voice(1, 1.0), RATE, "GSM610")
+    out = tmp_path / "out.wav"
+    denoise_files(tmp_path / "gsm.wav", out, DenoiseConfig(model=str(small_model), mix=1.0))
+    np.testing.assert_array_equal(soundfile.read(out)[0], soundfile.read(tmp_path / "gsm.wav")[0])
+
+
 def test_a_folder_of_any_name_comes_out(small_model, tmp_path, make_voice):
     for name in ("notes", "wav"):
         (tmp_path / "in" / name).mkdir(parents=True)
