@@ -258,7 +258,10 @@ def read_fst_archive(path: str | Path) -> Iterator[tuple[str, FstArrays]]:
         end = data.find(b" ", position)
         if end < 0:
             raise ModelError(path, f"expected '<key> ' at byte {position}", mend=MEND)
-        key = data[position:end].decode()
+        try:
+            key = data[position:end].decode()
+        except UnicodeDecodeError:
+            raise ModelError(path, f"the key at byte {position} is not UTF-8 text", mend=MEND) from None
         fst, position = parse_fst(data, f"{path}: {key}", end + 1)
         yield key, fst
 

@@ -41,7 +41,11 @@ def _binary_int_vectors(data: bytes, where: str) -> dict[str, NDArray[np.int32]]
         blank = data.find(b" ", position)
         if blank < 0 or data[blank + 1 : blank + 4] != b"\0B\4" or blank + 8 > len(data):
             raise TableError(where, f"no integer vector at byte {position}", mend="it is truncated or of another kind")
-        key = data[position:blank].decode()
+        try:
+            key = data[position:blank].decode()
+        except UnicodeDecodeError as error:
+            problem = f"the key at byte {position} is not UTF-8 text"
+            raise TableError(where, problem, mend="rename the utterance, or remake the archive") from error
         (count,) = struct.unpack_from("<i", data, blank + 4)
         position = blank + 8 + 5 * count
         if count < 0 or position > len(data):

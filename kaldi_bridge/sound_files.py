@@ -98,6 +98,10 @@ def _sound_in(stream: IO[bytes], where: str) -> Iterator[tuple[Any, SoundInfo]]:
         except soundfile.LibsndfileError as error:
             problem = f"breaks off or is damaged ({_reason(error)})"
             raise AudioError(where, problem, mend="copy the file again from its source") from error
+        except MemoryError as error:
+            problem = f"promises {sound.frames} samples, more than there is memory for"
+            mend = "copy the file again from its source, for its header may be damaged; or cut it into parts"
+            raise AudioError(where, problem, mend=mend) from error
 
 
 def checked(samples: Samples, expected: int, info: SoundInfo, where: str) -> Samples:

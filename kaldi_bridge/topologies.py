@@ -121,6 +121,8 @@ def read_topology(path: str | Path) -> HmmTopology:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise ModelError(path, f"cannot be read: {error.strerror}", mend="prepare the lang directory again") from None
+    except UnicodeDecodeError:
+        raise ModelError(path, "is no text", mend="prepare the lang directory again") from None
     reader = TextReader(text, str(path))
     topology = read_topology_object(reader, str(path))
     reader.finish()

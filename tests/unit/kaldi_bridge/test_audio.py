@@ -80,6 +80,16 @@ def test_a_wav_of_unknown_length_in_an_archive_does_not_take_the_next_one_for_it
         read_one(one(tmp_path, f"{tmp_path}/wav.ark:2"))
 
 
+def test_a_header_that_promises_more_than_the_memory_holds_is_refused(tmp_path, clip, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    soundfile.write(tmp_path / "u.flac", clip, RATE)
+    monkeypatch.setattr(soundfile.SoundFile, "read", full)
+    with pytest.raises(AudioError, match="utterance u: promises 8000 samples, more than there is memory for"):
+        read_one(one(tmp_path, f"{tmp_path}/u.flac"))
+
+
 @pytest.mark.parametrize("entry", ["{}", "cat {} |"])
 def test_a_flac_of_unknown_length_is_refused(tmp_path, clip, entry):
     """As `flac` and ffmpeg write it to a pipe: 0 in the 36 bits of the header that count the samples."""

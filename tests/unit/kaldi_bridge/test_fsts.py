@@ -92,6 +92,13 @@ def test_an_archive_cut_short_is_refused(golden_dir, tmp_path):
         list(read_fst_archive(tmp_path / "fsts.1.gz"))
 
 
+def test_a_key_that_is_no_text_is_refused(tmp_path):
+    write_fst_archive(tmp_path / "fsts.1", [("utt", small())])
+    (tmp_path / "fsts.1").write_bytes((tmp_path / "fsts.1").read_bytes().replace(b"utt", b"\xfctt", 1))
+    with pytest.raises(ModelError, match=r"fsts\.1: the key at byte 0 is not UTF-8"):
+        list(read_fst_archive(tmp_path / "fsts.1"))
+
+
 @pytest.mark.parametrize(
     ("column", "value", "problem"),
     [("nextstate", 4, r"outside 0\.\.3"), ("ilabel", -1, "negative"), ("weight", np.nan, "not a number")],

@@ -176,6 +176,12 @@ def test_a_topology_whose_probabilities_miss_one_is_refused():
         HmmTopology({1: 0}, ((HmmState(0, ((0, 0.25), (1, 0.25))), HmmState(-1, ())),))
 
 
+def test_a_topology_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "topo").write_bytes(b"<Topology> \xff </Topology>\n")
+    with pytest.raises(ModelError, match="topo: is no text"):
+        read_topology(tmp_path / "topo")
+
+
 @pytest.mark.parametrize(("name", "read"), [("final.mdl", read_model), ("tree", read_tree)])
 def test_damaged_bytes_give_our_error_or_a_whole_object(golden_dir, tmp_path, name, read):
     rng, whole = np.random.default_rng(0), (golden_dir / "exp/mono" / name).read_bytes()

@@ -201,6 +201,13 @@ def test_text_that_is_no_vector_of_integers_is_named_by_its_line(tmp_path, text)
         read_int_vectors(tmp_path / "ali.txt")
 
 
+def test_a_key_of_integer_vectors_that_is_no_text_is_refused(tmp_path):
+    write_int_vectors(tmp_path / "ali.1", {"abc": np.arange(10)})
+    (tmp_path / "ali.1").write_bytes((tmp_path / "ali.1").read_bytes().replace(b"abc", b"\xfcbc", 1))
+    with pytest.raises(TableError, match=r"ali.1: the key at byte 0 is not UTF-8"):
+        read_int_vectors(tmp_path / "ali.1")
+
+
 def test_damaged_integer_vectors_are_refused(tmp_path):
     write_int_vectors(tmp_path / "ali.1", {"a": np.arange(10), "b": np.arange(10)})
     data = (tmp_path / "ali.1").read_bytes()
