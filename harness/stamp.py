@@ -65,7 +65,8 @@ def _content(file: Path) -> bytes:
 
 def _archives(scp: Path) -> list[Path]:
     """The files that a table points into: other matrices may stand at the same offsets."""
-    places = {line.partition(" ")[2].strip() for line in scp.read_text(encoding="utf-8").splitlines()}
+    text = scp.read_text(encoding="utf-8", errors="surrogateescape")  # of a corpus, in whatever encoding
+    places = {line.partition(" ")[2].strip() for line in text.splitlines()}
     files = {Path(re.sub(r":\d+(\[.*\])?$", "", place)) for place in places if not place.endswith("|")}
     return sorted(path for path in files if path.is_file())
 

@@ -143,6 +143,14 @@ def test_a_small_file_counts_by_its_content_and_a_large_one_by_its_time(tmp_path
     assert fingerprint(large) != before[1]
 
 
+def test_a_table_in_another_encoding_counts_with_the_files_it_points_to(tmp_path: Path) -> None:
+    (tmp_path / "ark").write_bytes(b"1")
+    (tmp_path / "old.scp").write_bytes(b"m\xfcller " + str(tmp_path / "ark").encode() + b":0\n")
+    before = fingerprint(tmp_path / "old.scp")
+    (tmp_path / "ark").write_bytes(b"12")
+    assert fingerprint(tmp_path / "old.scp") != before
+
+
 def test_a_directory_counts_by_names_and_content_but_not_by_logs(tmp_path: Path) -> None:
     folder = tmp_path / "noise"
     (folder / "log").mkdir(parents=True)
