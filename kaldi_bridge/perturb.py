@@ -7,6 +7,7 @@ Kaldi reads without sox and which cost no process per utterance.  pipes=True wri
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -135,13 +136,15 @@ def _write_recording(directory: Path, wav_scp: Path, allow_commands: bool, chang
 
 
 def _sox_pipe(change: _Change) -> str:
-    """The pipe that Kaldi's scripts write."""
+    """The pipe that Kaldi's scripts write; names with blanks are quoted, and what is no wav tells sox its own kind."""
+    name = shlex.quote(change.name)
     effect = f" speed {number_text(change.speed)}" if change.speed != 1 else ""
     volume = f" --vol {number_text(change.volume)}" if change.volume != 1 else ""
     match kind_of(change.name):
         case "pipe":
             return f"{change.name.rstrip('| ')} | sox{volume} -t wav - -t wav -{effect} |"
         case "place":
-            return f"wav-copy {change.name} - | sox{volume} -t wav - -t wav -{effect} |"
+            return f"wav-copy {name} - | sox{volume} -t wav - -t wav -{effect} |"
         case _:
-            return f"sox{volume} -t wav {change.name} -t wav -{effect} |"
+            kind = " -t wav" if change.name.lower().endswith(".wav") else ""
+            return f"sox{volume}{kind} {name} -t wav -{effect} |"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import numpy as np
 import pytest
 
@@ -98,6 +100,17 @@ def test_pipes_are_those_of_kaldis_scripts(make_data, tmp_path):
         "sp0.9-kid01-001": "cat y | sox -t wav - -t wav - speed 0.9 |",
         "sp0.9-kid01-002": "wav-copy /a/w.ark:17 - | sox -t wav - -t wav - speed 0.9 |",
     }
+
+
+def test_pipes_take_names_with_blanks_as_one_word_and_other_kinds_as_what_they_are(make_data, tmp_path):
+    data = make_data(speakers=1, utterances=3)
+    names = ["/my school's/x.wav", "/my school's/y.flac", "/my school's/w.ark:17"]
+    data.tables["wav.scp"] = {f"kid01-{number:03d}": name for number, name in enumerate(names)}
+    data.write()
+    pipes = perturb_speed(data.path, tmp_path / "sp", 0.9, pipes=True).tables["wav.scp"]
+    assert [shlex.split(pipe)[:4] for pipe in pipes.values()] == [
+        ["sox", "-t", "wav", names[0]], ["sox", names[1], "-t", "wav"], ["wav-copy", names[2], "-", "|"],
+    ]  # fmt: skip
 
 
 @pytest.mark.kaldi
