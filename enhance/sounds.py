@@ -5,8 +5,11 @@ Training draws its crops from there, on whatever device the row lies.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,6 +44,17 @@ class Sounds:
             self, names=tuple(self.names[i] for i in index), groups=tuple(self.groups[i] for i in index),
             starts=self.starts[index], lengths=self.lengths[index], powers=self.powers[index],
         )  # fmt: skip
+
+
+def gist_of(sounds: Sounds) -> list[str | float]:
+    """What tells other sounds from these: a digest of names, groups and lengths, and the sum of powers."""
+    told = json.dumps([sounds.names, sounds.groups, sounds.lengths.tolist()])
+    return [hashlib.sha256(told.encode()).hexdigest(), float(sounds.powers.sum())]
+
+
+def same_gist(one: Sequence[str | float], other: Sequence[str | float]) -> bool:
+    """Whether two gists are of the same sounds; powers may differ as 16-bit samples do from those before rounding."""
+    return one[0] == other[0] and math.isclose(float(one[1]), float(other[1]), rel_tol=1e-3)
 
 
 def no_sounds() -> Sounds:

@@ -24,7 +24,7 @@ from enhance.run_log import LogConfig, RunLogs, open_logs
 from enhance.running_means import RunningMeans
 from enhance.schedule import rate_factor
 from enhance.settings import Settings, build_generator, build_objective
-from enhance.sounds import Sounds, hold_out
+from enhance.sounds import Sounds, gist_of, hold_out, same_gist
 from enhance.turns import Turns
 from enhance.validate import LOWER_IS_BETTER, Validation
 from enhance.weights import save_generator
@@ -71,6 +71,7 @@ class Trainer:
             more_pairs=self._batch,
         )  # fmt: skip
         self.pairs, self.validation = self._data(speech, noise)
+        self.gists = {"speech": gist_of(speech), "noise": gist_of(noise)}
         self.ranking = Ranking(out, lower_is_better=LOWER_IS_BETTER[self.config.best_by], keep=self.config.keep_best)
         self.step, self.saved, self.seconds, self.done = 0, 0, 0.0, 0.0
         self.stale, self.halvings = 0, 0  # validations since the best one; times that the rate was halved
@@ -214,6 +215,7 @@ class Trainer:
             "settings": to_plain(self.settings), "step": self.step, "seconds": self._elapsed(),
             "ranking": [list(entry) for entry in self.ranking.entries], "stale": self.stale, "halvings": self.halvings,
             "means": self.means.state(), "random": self.processes.gather(_random_state(self.device)),
+            "sounds": self.gists,
         }  # fmt: skip
 
     def _start_or_resume(self) -> RunLogs:
@@ -246,6 +248,10 @@ class Trainer:
         if state["settings"] != to_plain(self.settings):
             mend = "use the same settings, another --out, or --force to start anew"
             raise CheckpointError(last, "was made with other settings", mend=mend)
+        for what, gist in state.get("sounds", {}).items():
+            if not same_gist(gist, self.gists[what]):
+                mend = f"give the same {what}, another --out, or --force to start anew"
+                raise CheckpointError(last, f"was made with other {what}", mend=mend)
         if len(state["random"]) != self.processes.count:
             problem = f"was made by {len(state['random'])} processes, not {self.processes.count}"
             raise CheckpointError(last, problem, mend="resume with as many, or --force to start anew")

@@ -1,6 +1,7 @@
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -350,6 +351,18 @@ def same(one, other):
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(same, one, other))
     return one == other
+
+
+def test_a_run_is_not_gone_on_with_by_other_sounds(tmp_path, train_sounds, tiny_run):
+    speech, noise = train_sounds
+    trained(tmp_path, train_sounds, tiny_run)
+    rounded = replace(speech, powers=speech.powers * (1 + 1e-5))  # as packed
+    assert trained(tmp_path, (rounded, noise), tiny_run).step == 4
+    louder, fewer = replace(noise, powers=noise.powers * 2), speech.subset(range(7))
+    for sounds, other in (((fewer, noise), "speech"), ((speech, louder), "noise")):
+        with pytest.raises(CheckpointError, match=f"last.pt: was made with other {other}") as caught:
+            trained(tmp_path, sounds, tiny_run)
+        assert "--force" in caught.value.mend
 
 
 def test_a_run_starts_from_a_trained_generator_and_critic(tmp_path, train_sounds, tiny_run):
