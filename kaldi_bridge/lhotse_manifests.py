@@ -56,21 +56,29 @@ def read_manifests(folder: str | os.PathLike[str]) -> list[Supervision]:
             if (recording := known.get(_get(row, "recording_id", where))) is None:
                 raise DataDirError(where, f"recording {row['recording_id']} is not in {recordings.name}", mend=MEND)
             pairs.append((where, row, recording, 0.0))
-    return [_supervision(*pair) for pair in pairs]
+    return [_checked(*pair) for pair in pairs]
 
 
-def _of_cut(cut: Mapping[str, Any], where: str) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any], float]]:
+def _checked(where: str, *row: Any) -> Supervision:
+    """A supervision; values of other types than lhotse writes, and keys that are missing, raise DataDirError."""
+    try:
+        return _supervision(where, *row)
+    except (TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError) as error:
+        raise DataDirError(where, f"is not as lhotse writes it ({error!r})", mend=MEND) from None
+
+
+def _of_cut(cut: Mapping[str, Any], where: str) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any], Any]]:
     kind = cut.get("type", "MonoCut")
     if kind != "MonoCut":
         raise DataDirError(
             where, f"is a {kind}, not a MonoCut", mend="save the mixed sound first (lhotse: save_audios)"
         )
     for row in cut.get("supervisions", []):
-        yield where, row, _get(cut, "recording", where), float(_get(cut, "start", where))
+        yield where, row, _get(cut, "recording", where), _get(cut, "start", where)
 
 
-def _supervision(where: str, row: Mapping[str, Any], recording: Mapping[str, Any], offset: float) -> Supervision:
-    start = offset + float(_get(row, "start", where))
+def _supervision(where: str, row: Mapping[str, Any], recording: Mapping[str, Any], offset: Any) -> Supervision:
+    start = float(offset) + float(_get(row, "start", where))
     end = start + float(_get(row, "duration", where))
     length = float(_get(recording, "duration", where))
     whole = start <= 0 and end >= length - 1 / float(_get(recording, "sampling_rate", where))

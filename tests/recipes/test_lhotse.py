@@ -112,6 +112,9 @@ def test_whole_recordings_beside_cut_ones_get_segments_to_their_end(data: DataDi
         ({"recording_id": "r9"}, r"supervisions.jsonl.gz:1: recording r9 is not in recordings.jsonl"),
         ({"source": {"type": "url"}}, r"recording r1 is of type 'url', not a file or a command"),
         ({"source": {"channels": [0, 1]}}, r"recording r1 has several channels or files"),
+        ({"source": {"source": None}}, r"supervisions.jsonl.gz:1: is not as lhotse writes it"),
+        ({"start": "soon"}, r"supervisions.jsonl.gz:1: is not as lhotse writes it .*soon"),
+        ({"custom": "seven"}, r"supervisions.jsonl.gz:1: is not as lhotse writes it"),
     ],
 )
 def test_what_no_data_directory_can_hold_is_refused(changes, said, data: DataDir, tmp_path: Path) -> None:
