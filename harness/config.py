@@ -84,6 +84,9 @@ def _compose(path: Path) -> yaml.Node:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{path}:{line}", f"is not YAML ({error.problem})", mend="fix the syntax") from error
+    except yaml.reader.ReaderError as error:
+        problem = f"holds the character number {error.character}, which YAML does not allow"
+        raise ConfigError(path, problem, mend="remove it") from error
     return node if node is not None else yaml.MappingNode("tag:yaml.org,2002:map", [])
 
 

@@ -76,7 +76,7 @@ class DataDir:
             if not file.is_file() or file.name.startswith("."):
                 continue
             if file.name in SINGLE_VALUES:
-                values[file.name] = file.read_text(encoding="utf-8").strip()
+                values[file.name] = "".join(line for _, line in text_lines(file)).strip()
             elif key_kind(file.name):
                 tables[file.name] = read_text_table(file)
         if "utt2spk" not in tables:

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import os
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from harness.errors import ConfigError
 from kaldi_bridge.text_tables import text_lines
@@ -48,6 +48,8 @@ class FeatureConfig:
     use_power: bool = True
 
     def __post_init__(self) -> None:
+        if self.window_type not in get_args(Window):
+            raise ValueError(f"window_type must be one of {', '.join(get_args(Window))}, got {self.window_type!r}")
         if self.kind == "mfcc" and not 0 < self.num_ceps <= self.num_mel_bins:
             raise ValueError(f"num_ceps must lie in 1..num_mel_bins ({self.num_mel_bins}), got {self.num_ceps}")
         if self.num_mel_bins < 3:

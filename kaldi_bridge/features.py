@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from harness.atomic import write_whole
-from harness.errors import SchoolyardError, StageError
+from harness.errors import ConfigError, SchoolyardError, StageError
 from harness.jobs import map_jobs
 from harness.log import get_logger, progress
 from harness.seed import rng_for
@@ -72,6 +74,7 @@ def make_features(
     max_failed of them raises StageError, and data_dir stays as it was.
     """
     directory, config = Path(data_dir), config or FeatureConfig()
+    _refuse_impossible(config)
     validate_data_dir(directory, ValidateOptions.as_present(ignore=REPLACED))
     data = DataDir.read(directory, validate=False)
     target = Path(os.path.abspath(out_dir if out_dir is not None else directory / "data"))
@@ -97,6 +100,14 @@ def make_features(
     return report
 
 
+def _refuse_impossible(config: FeatureConfig) -> None:
+    """ConfigError, before the work, for options that each may have but that give no mel bank together."""
+    try:
+        compute_features(np.zeros(config.window, np.float32), replace(config, dither=0.0))
+    except ValueError as error:
+        raise ConfigError("feature configuration", str(error), mend="change the options of --config") from error
+
+
 def _features_of_some(
     data: DataDir, config: FeatureConfig, compress: bool, resample: bool, allow_commands: bool, utterances: list[str]
 ) -> list[_Made]:
@@ -120,6 +131,8 @@ def _features_of_one(audio: AudioTable, config: FeatureConfig, compress: bool, u
         return _Made(utterance, packed, len(feats), seconds, changed[0] if changed else None, None)
     except SchoolyardError as error:
         return _Made(utterance, b"", 0, 0.0, None, str(error))
+    except ValueError as error:  # a warp factor that the band of the mel bank has no room for
+        return _Made(utterance, b"", 0, 0.0, None, f"{audio.data.path}: utterance {utterance}: {error}")
 
 
 def warp_of(data: DataDir, utterance: str) -> float:

@@ -54,6 +54,7 @@ def test_values_of_the_file_replace_the_defaults_and_overrides_replace_both(tmp_
         ("shuffle: true\nshuffle: false\n", r"some.yaml:2: key 'shuffle' is given twice"),
         ("train: [\n", r"some.yaml:2: is not YAML"),
         ("model: !SIL\n", r"some.yaml:1: '' is not plain YAML\n  mend: quote the value"),
+        ("model: \x07\n", r"some.yaml: holds the character number 7, which YAML does not allow"),
         ("train:\n  warmup: 1.5\n", r"some.yaml:2: warmup must be a whole number, got 1.5"),
     ],
 )

@@ -198,6 +198,13 @@ def test_statistics_of_a_speaker_in_two_directories_are_left_out(make_data, tmp_
     assert combine([one, two], tmp_path / "both").cmvn_scp is None
 
 
+def test_a_single_value_that_is_no_text_is_named(make_data):
+    data = make_data()
+    (data.path / "frame_shift").write_bytes(b"\xff\n")
+    with pytest.raises(DataDirError, match=r"frame_shift:1: byte 1 is not UTF-8 text"):
+        DataDir.read(data.path)
+
+
 @pytest.fixture(scope="module")
 def workspace(kaldi_root, tmp_path_factory) -> Path:
     return kaldi_workspace(tmp_path_factory.mktemp("kaldi"), kaldi_root)

@@ -227,6 +227,27 @@ def test_few_failures_are_listed_and_many_fail_the_stage(make_data, tmp_path, ca
     assert all(len(feats) for feats in read_matrix_scp(data.path / "feats.scp").values())  # its archive is still there
 
 
+def test_options_without_a_mel_bank_are_refused_before_the_work(make_data, tmp_path):
+    data = make_data(speakers=1, utterances=1)
+    with pytest.raises(ConfigError, match=r"num_mel_bins=200 leaves a mel bin without any bin of the spectrum"):
+        make_features(data.path, FeatureConfig(num_mel_bins=200), tmp_path / "arks", jobs=1)
+    (tmp_path / "mfcc.conf").write_text("--window-type=triangle\n")
+    with pytest.raises(ConfigError, match=r"mfcc.conf: window_type must be one of povey, .*got 'triangle'"):
+        read_config(tmp_path / "mfcc.conf")
+    assert not (tmp_path / "arks").exists()
+
+
+def test_a_warp_factor_without_room_in_the_band_is_a_failure_of_its_speaker(make_data, tmp_path):
+    data = make_data(speakers=2, utterances=1)
+    data.tables["spk2warp"] = dict(zip(data.speakers, ("1.0", "1.4"), strict=True))
+    data.write()
+    report = make_features(data.path, FeatureConfig(vtln_low=6000.0), tmp_path / "arks", jobs=1, max_failed=0.5)
+    assert report.made == 1
+    [(utterance, why)] = report.failed.items()
+    assert utterance == data.utterances[1]
+    assert "warp 1.4 does not fit" in why
+
+
 def test_too_short_an_utterance_is_a_failure_with_its_length(make_data, tmp_path):
     data = make_data(speakers=1, utterances=2)
     write_wav(data.tables["wav.scp"]["kid01-000"], sound(0.02), RATE)
