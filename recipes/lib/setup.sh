@@ -37,6 +37,7 @@ setup_is_current() { [ "$(cat "$2/.schoolyard/$1" 2>/dev/null)" = "$(setup_wante
 
 setup_environment() {
   local kind=$1 venv=$2 python
+  setup_refuse_other_folder "$venv"
   python=$(setup_find_python) || exit 1
   setup_check_disk "$python" "$venv"
   mkdir -p "$(dirname "$venv")" 2>/dev/null || true
@@ -48,6 +49,12 @@ setup_environment() {
     setup_install "$kind" "$venv"
   fi
   exec {setup_lock}>&-
+}
+
+setup_refuse_other_folder() { # VENV: a folder with other things in it, which an installation that is started over would remove
+  [ -d "$1" ] || return 0
+  [ ! -d "$1/.schoolyard" ] && [ ! -f "$1/bin/activate" ] && [ -n "$(ls -A "$1")" ] || return 0
+  setup_fail "$1 is there and is no virtual environment" "set SCHOOLYARD_VENV to a folder that is empty or not there yet"
 }
 
 setup_make_venv() { # PYTHON VENV

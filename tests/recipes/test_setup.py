@@ -112,6 +112,15 @@ def test_a_missing_venv_module_is_named_with_the_mend(tmp_path: Path) -> None:
     assert "apt install python3-venv" in refusal(set_up(tmp_path, FAKE_NO_VENV="1"))
 
 
+def test_a_folder_with_other_things_in_it_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv/thesis.tex").touch()
+    for environment in ({}, {"FAKE_PIP": "no luck"}):
+        assert "venv is there and is no virtual environment" in refusal(set_up(tmp_path, **environment))
+    assert [path.name for path in (tmp_path / "venv").iterdir()] == ["thesis.tex"]
+    assert asked(tmp_path) == []
+
+
 def test_a_full_disk_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     assert "12 MB are free" in refusal(set_up(tmp_path, FAKE_FREE="12"))
     assert not (tmp_path / "venv").exists()
