@@ -30,7 +30,7 @@ from kaldi_bridge.extended_names import place_of
 from kaldi_bridge.fix import fix_data_dir
 from kaldi_bridge.held_out import held_out_speakers
 from kaldi_bridge.text_tables import read_list
-from recipes.lib.corpus import LeftOut, Out, write_lexicon, write_sets
+from recipes.lib.corpus import LeftOut, Out, refuse_source, write_lexicon, write_sets
 from recipes.lib.preparation import run_preparation
 from recipes.lib.spoken import DevEvery, LexiconOption, MaxLost, PartOption, SeedOption, TestEvery, parted
 
@@ -53,6 +53,7 @@ def prepare(
     max_lost: MaxLost = 0.1,
 ) -> None:
     """Write validated copies with absolute paths."""
+    refuse_source(out, source)
     left_out = LeftOut(max_share=max_lost)
     parts = {name: source / name for name in ("train", "dev", "test") if (source / name / "utt2spk").is_file()}
     if (source / "utt2spk").is_file():

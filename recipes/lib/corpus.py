@@ -157,6 +157,12 @@ def write_sets(out: Path, sets: Mapping[str, DataDir], left_out: LeftOut, *, cor
         stream.write("\n")
 
 
+def refuse_source(out: Path, source: Path) -> None:
+    """Raise DataDirError where the output is a corpus that has tables of the same names: they would be overwritten."""
+    if out.resolve() == source.resolve():
+        raise DataDirError(out, "is the corpus itself, whose tables would be overwritten", mend="give another --out")
+
+
 def _counts(size: Mapping[str, int]) -> tuple[int, int, int]:
     return size["utterances"], size["speakers"], size["words"]
 

@@ -30,7 +30,7 @@ from harness.log import get_logger
 from kaldi_bridge.data_dir import DataDir
 from kaldi_bridge.held_out import held_out_speakers
 from kaldi_bridge.text_tables import read_text_table
-from recipes.lib.corpus import LeftOut, Out, Seed, Source, write_lexicon, write_sets
+from recipes.lib.corpus import LeftOut, Out, Seed, Source, refuse_source, write_lexicon, write_sets
 from recipes.lib.corpus_root import DownloadOption, corpus_root
 from recipes.lib.download import Archive
 from recipes.lib.preparation import run_preparation
@@ -59,6 +59,7 @@ def prepare(
 ) -> None:
     """Write train, dev and test with ages and genders, and the raw lexicon."""
     source = corpus_root(source, "WAVE", ARCHIVES, download=download)
+    refuse_source(out, source)
     _check_layout(source)
     grades, left_out = _read_grades(source / "resource" / "scores.json"), LeftOut()
     parts = {part: _read_part(source, part, max_age, grades, left_out) for part in PARTS}

@@ -95,6 +95,16 @@ def test_a_disordered_data_directory_is_mended_and_the_losses_are_counted(tmp_pa
     assert "2 of 24 utterances cannot be used" in refusal("kaldi", source, tmp_path / "no", "--max-lost", "0.05")
 
 
+def test_the_corpus_itself_is_no_output(tmp_path: Path) -> None:
+    for name, speakers in (("train", range(12)), ("test", range(12, 15))):
+        data_dir(tmp_path / "data" / name, speakers)
+    before = files_of(tmp_path / "data")
+    result = prepare("kaldi", tmp_path / "data", tmp_path / "data")
+    assert result.returncode == 1
+    assert "is the corpus itself, whose tables would be overwritten" in result.stderr
+    assert files_of(tmp_path / "data") == before
+
+
 def test_repeated_keys_and_empty_lines_are_mended_as_the_header_says(tmp_path: Path) -> None:
     source = data_dir(tmp_path / "source")
     with (source / "text").open("a") as text, (source / "utt2spk").open("a") as utt2spk:

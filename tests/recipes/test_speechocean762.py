@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import DataDirError
 from kaldi_bridge.data_dir import DataDir
 from recipes.lib.download import Archive, DownloadError
 from tests.recipes.preparing import all_bytes, preparation_of, prepared, report, serving
@@ -142,6 +143,13 @@ def test_it_is_fetched_and_compared_with_its_length(
 
 def test_a_folder_that_is_no_corpus_is_refused(corpus: Path) -> None:
     assert "is missing from the corpus" in refusal(corpus / "train")
+
+
+def test_the_corpus_itself_is_no_output(corpus: Path) -> None:
+    before = all_bytes(corpus)
+    with pytest.raises(DataDirError, match="is the corpus itself, whose tables would be overwritten"):
+        prepared("speechocean762", corpus, corpus)
+    assert all_bytes(corpus) == before
 
 
 def test_a_missing_lexicon_is_refused(corpus: Path) -> None:
