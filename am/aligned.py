@@ -54,7 +54,10 @@ def read_aligned(path: str | Path) -> Aligned:
     if not path.is_file():
         there = "there are no aligned utterances here (am score --kaldi writes none)"
         raise DataDirError(path, there, mend="run am score with --dev-decode DIR --dev-data DIR, or with --lm-weight N")
-    head, *lines = path.read_text(encoding="utf-8").split("\n")[:-1] or [""]
+    try:
+        head, *lines = path.read_text(encoding="utf-8").split("\n")[:-1] or [""]
+    except UnicodeDecodeError:
+        raise DataDirError(path, "is not UTF-8", mend=mend) from None
     columns = head.split("\t")
     dimensions = columns[2:-2]
     if [*columns[:2], *columns[-2:]] != ["utterance", "speaker", "reference", "hypothesis"] or not (

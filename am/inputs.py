@@ -189,7 +189,7 @@ def numbered(directory: Path, stem: str, suffix: str = "") -> list[Path]:
     from kaldi_bridge.tables import numbered_files
 
     found, jobs = numbered_files(directory, stem, suffix), directory / "num_jobs"
-    wanted = jobs.read_text(encoding="utf-8").strip() if jobs.is_file() else str(len(found))
+    wanted = jobs.read_text(encoding="utf-8", errors="replace").strip() if jobs.is_file() else str(len(found))
     if wanted != str(len(found)):
         problem = f"has {len(found)} files {stem}.N{suffix}, but num_jobs says {wanted}"
         raise AlignmentError(directory, problem, mend="run the stage that makes it again")
@@ -202,9 +202,9 @@ def read_phones(lang: Path | None, ali: Path) -> dict[str, int]:
     if not path.is_file():
         raise TableError(path, "no such phone table", mend="give the lang dir of the alignment with --lang")
     symbols = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         fields = line.split()
-        if len(fields) != 2 or not fields[1].isdigit():
+        if len(fields) != 2 or not fields[1].isdecimal() or "\ufffd" in fields[0]:
             raise TableError(
                 f"{path}:{number}", f"expected '<phone> <number>', got {line!r}", mend="make the lang dir again"
             )

@@ -23,7 +23,7 @@ from am.reporting.recognition import by_age, by_snr, matrix, rates, what_changed
 from am.reporting.speech_quality import quality
 from am.results import read_decodings
 from harness.atomic import write_whole
-from harness.errors import DiskError
+from harness.errors import DataDirError, DiskError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ def write_report(
         _examples(first, work, config), trainings(work), made_by(work, command),
     )  # fmt: skip
     chapters = [chapter for chapter in found if chapter]
-    texts = [path.read_text(encoding="utf-8") for path in notes]
+    texts = [_note(path) for path in notes]
     lines = headlines(first)
     with write_whole(out) as stream:
         stream.write(markdown(title, lines, texts, chapters))
@@ -80,6 +80,13 @@ def write_report(
         with write_whole(html) as stream:
             stream.write(page(title, lines, texts, chapters))
     return "\n".join([*(line.text for line in lines), "", matrix(first, lms[0]).markdown()])
+
+
+def _note(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise DataDirError(path, "is not UTF-8", mend="convert it: iconv -t utf-8") from None
 
 
 def _examples(findings: Findings, work: Path, config: ReportConfig) -> Chapter | None:

@@ -245,7 +245,10 @@ def read_errors(path: str | Path) -> Errors:
     if not path.is_file():
         raise DataDirError(path, "there are no scored utterances here", mend=mend)
     rows = {}
-    lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    try:
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except UnicodeDecodeError:
+        raise DataDirError(path, "is not UTF-8", mend=mend) from None
     for line_number, line in enumerate(lines[1:], 2):
         fields = line.split("\t")
         if len(fields) != 7 or not all(field.isdecimal() for field in fields[2:6]):

@@ -335,7 +335,7 @@ class _Run:
             "".join(json.dumps(asdict(metrics)) + "\n" for metrics in self.history),
             self.out / "metrics.jsonl",
         )
-        if not path.is_file() or path.read_text(encoding="utf-8") != lines:
+        if not path.is_file() or path.read_bytes() != lines.encode():
             with write_whole(path) as stream:
                 stream.write(lines)
             dump_config(self.config, self.out / "config.yaml")

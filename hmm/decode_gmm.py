@@ -79,7 +79,10 @@ class System:
         silence = Path(graph_dir) / "phones" / "silence.csl"
         if not silence.is_file():
             raise DecodeError(silence, "no such file", mend="make the graph again")
-        phones = [int(phone) for phone in silence.read_text(encoding="utf-8").strip().split(":") if phone]
+        listed = silence.read_text(encoding="utf-8", errors="replace").strip().split(":")
+        if not all(phone.isdecimal() for phone in listed):
+            raise DecodeError(silence, "is no list of phones, as 1:2:3", mend="make the graph again")
+        phones = [int(phone) for phone in listed]
         graph = DecodingGraph.read(graph_dir, model.tm)
         return cls(model, graph, np.isin(model.tm.id2phone, phones))
 
@@ -96,6 +99,8 @@ def decode_gmm(
     Raises DecodeError if more than the stated share of utterances has no lattice; the others are listed in the log.
     """
     config = config or DecodeGmmConfig()
+    for cached in (_load, _load_data):  # of an earlier call: what lies there may have changed
+        cached.cache_clear()
     corpus = DataDir.read(data)
     parts = corpus.split_by_speaker(min(jobs, len(corpus.speakers)))
     work = partial(_decode_speaker, str(model_dir), str(graph_dir), str(data), config)

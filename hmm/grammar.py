@@ -66,6 +66,8 @@ def format_lm(
 
 def grammar_fst(model: Arpa, words: Mapping[str, int]) -> tuple[FstArrays, Counter[str]]:
     """G with arcs sorted by word, histories that only back off removed; and how many n-grams each lost word cost."""
+    if BACKOFF not in words:
+        raise LexiconError("words.txt", f"lacks {BACKOFF}", mend="prepare the lang directory again")
     builder = _Builder(words)
     for order, table in enumerate(model.tables, 1):
         for ngram, (log10, backoff) in table.items():

@@ -17,6 +17,7 @@ from harness.errors import LexiconError
 from harness.log import get_logger
 from hmm.fst_operations import compose, determinize_star, push_special, remove_input_symbols
 from hmm.h_transducer import add_self_loops, h_transducer
+from hmm.lang import read_integers
 from hmm.local_epsilons import remove_epsilons_locally
 from kaldi_bridge.fsts import FstArrays, from_kaldifst, read_fst, to_kaldifst, write_fst
 from kaldi_bridge.models import TransitionModel, Tree, read_transition_model, read_tree
@@ -139,7 +140,7 @@ def make_graph(
             )
             raise LexiconError(path, "does not exist", mend=mend)
     model, tree = read_transition_model(models / model_name), read_tree(models / "tree")
-    disambig = [int(line) for line in (lang / "phones/disambig.int").read_text().split()]
+    disambig = [phone for row in read_integers(lang / "phones/disambig.int") for phone in row]
     lexicon, grammar = read_fst(lang / "L_disambig.fst"), read_fst(lang / "G.fst")
     with whole_dir(graph, force=force) as out:
         made = compose_graph(lexicon, grammar, disambig, tree, model, config)

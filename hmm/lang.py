@@ -223,13 +223,10 @@ class Lang:
         return cls(lang, words, read_symbols(lang / "phones.txt"), unknown[0])
 
     def _list(self, name: str) -> list[int]:
-        return [int(number) for number in _needed(self.path / "phones" / f"{name}.int").split()]
+        return [number for row in self._rows(name) for number in row]
 
     def _rows(self, name: str) -> list[list[int]]:
-        return [
-            [int(number) for number in line.split()]
-            for line in _needed(self.path / "phones" / f"{name}.int").splitlines()
-        ]
+        return read_integers(self.path / "phones" / f"{name}.int")
 
     @cached_property
     def word_names(self) -> dict[int, str]:
@@ -329,6 +326,18 @@ def read_symbols(path: str | Path) -> dict[str, int]:
                                mend="prepare the lang directory again")  # fmt: skip
         table[fields[0]] = int(fields[1])
     return table
+
+
+def read_integers(path: str | Path) -> list[list[int]]:
+    """The numbers of each line that has some (phones/*.int, oov.int). Raises LexiconError with the line."""
+    rows = []
+    for number, line in enumerate(_needed(Path(path)).split("\n"), 1):
+        fields = line.split()
+        if not all(field.isascii() and field.isdigit() for field in fields):
+            problem = f"expected whole numbers, found {line[:60]!r}"
+            raise LexiconError(f"{path}:{number}", problem, mend="prepare the lang directory again")
+        rows += [[int(field) for field in fields]] if fields else []
+    return rows
 
 
 def _needed(path: Path) -> str:

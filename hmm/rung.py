@@ -29,7 +29,7 @@ def make_rung(out: str | Path, make: Callable[[Path], None], inputs: dict[str, A
     """
     target = Path(out)
     stamp = json.dumps({name: _fingerprint(value) for name, value in inputs.items()}, sort_keys=True)
-    if not force and (target / STAMP).is_file() and (target / STAMP).read_text(encoding="utf-8") == stamp:
+    if not force and (target / STAMP).is_file() and (target / STAMP).read_bytes() == stamp.encode():
         log.info("%s: stands already", target)
         return target
     start = time.monotonic()

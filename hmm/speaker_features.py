@@ -53,7 +53,11 @@ class FeatureRecipe:
                 mend = f"options read here: {', '.join(known)}"
                 raise ConfigError(path, f"unknown feature option --{option}={text}", mend=mend)
             name, parse = known[option]
-            values[name] = parse(text)
+            try:
+                values[name] = parse(text)
+            except (ValueError, KeyError):
+                problem = f"feature option --{option} has the value {text!r}"
+                raise ConfigError(path, problem, mend="give a whole number, or true or false") from None
         matrix = read_matrix(path / "final.mat") if (path / "final.mat").is_file() else None
         return cls(**values, matrix=matrix)
 
@@ -91,7 +95,11 @@ def _options(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     found = {}
-    for word in path.read_text(encoding="utf-8").split():
+    try:
+        words = path.read_text(encoding="utf-8").split()
+    except UnicodeDecodeError:
+        raise ConfigError(path, "is no file of options", mend="write them again, as --norm-vars=false") from None
+    for word in words:
         name, _, value = word.removeprefix("--").partition("=")
         found[name.replace("_", "-")] = value or "true"
     return found

@@ -28,7 +28,7 @@ from hmm.gmm import (
     update,
     update_transitions,
 )
-from hmm.lang import read_symbols
+from hmm.lang import read_integers, read_symbols
 from hmm.speaker_features import SpeakerFeatures
 from hmm.training_graphs import TrainingGraphs
 from kaldi_bridge.data_dir import DataDir
@@ -57,24 +57,19 @@ class Lang:
         """Raises LexiconError naming the file that is missing."""
         lang = Path(path)
         words = read_symbols(lang / "words.txt")
-        rows = {name: [list(map(int, line.split())) for line in _lines(lang / "phones" / f"{name}.int")]
+        rows = {name: read_integers(lang / "phones" / f"{name}.int")
                 for name in ("silence", "optional_silence", "context_indep", "sets", "extra_questions")}  # fmt: skip
         flat = {name: tuple(phone for row in rows[name] for phone in row)
                 for name in ("silence", "optional_silence", "context_indep")}  # fmt: skip
-        oov = int(_lines(lang / "oov.int")[0])
-        return cls(lang, words, oov, flat["silence"], flat["optional_silence"], flat["context_indep"],
+        oov = read_integers(lang / "oov.int")
+        if len(oov) != 1:
+            raise LexiconError(lang / "oov.int", "must hold one number", mend="prepare the lang directory again")
+        return cls(lang, words, oov[0][0], flat["silence"], flat["optional_silence"], flat["context_indep"],
                    rows["sets"], rows["extra_questions"])  # fmt: skip
 
     def word_ids(self, transcript: str) -> list[int]:
         """Words of a transcript as numbers; those outside the lexicon become the oov word."""
         return [self.words.get(word, self.oov) for word in transcript.split()]
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as error:
-        raise LexiconError(path, f"cannot be read: {error.strerror}", mend="prepare the lang directory") from None
 
 
 def compile_graphs(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hmm.fst_operations import determinize_star, remove_input_symbols, trim
 from hmm.h_transducer import add_self_loops, h_transducer
+from hmm.lang import read_integers
 from kaldi_bridge.fsts import FstArrays, from_kaldifst, read_fst, to_kaldifst
 from kaldi_bridge.models import TransitionModel, Tree
 
@@ -51,7 +52,7 @@ class TrainingGraphs:
     def from_lang(cls, lang_dir: str | Path, tree: Tree, model: TransitionModel, **scales: float) -> TrainingGraphs:
         """With L.fst and phones/disambig.int of a lang directory."""
         lang = Path(lang_dir)
-        disambig = [int(word) for word in (lang / "phones/disambig.int").read_text().split()]
+        disambig = [phone for row in read_integers(lang / "phones/disambig.int") for phone in row]
         return cls(read_fst(lang / "L.fst"), disambig, tree, model, **scales)
 
     def compile(self, word_ids: Sequence[int]) -> FstArrays | None:

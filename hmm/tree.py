@@ -67,9 +67,10 @@ class BuiltTree:
 def read_roots(path: str | Path) -> list[Root]:
     """The roots file of a lang directory (integers).  Raises ModelError naming the line."""
     roots = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         words = line.split()
-        if len(words) < 3 or words[0] not in ("shared", "not-shared") or words[1] not in ("split", "not-split"):
+        known = len(words) > 2 and words[0] in ("shared", "not-shared") and words[1] in ("split", "not-split")
+        if not known or not all(word.isdecimal() for word in words[2:]):
             problem = f"expected '(shared|not-shared) (split|not-split) phone ...', got {line[:60]!r}"
             raise ModelError(f"{path}:{number}", problem, mend="prepare the lang directory again")
         roots.append(Root(tuple(map(int, words[2:])), words[0] == "shared", words[1] == "split"))

@@ -88,7 +88,7 @@ def read_runs(exp: Path) -> list[TrainingRun]:
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:
     rows = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             row = json.loads(text)
         except ValueError:
@@ -106,8 +106,8 @@ def curve(rows: tuple[Mapping[str, Any], ...], x: str, y: str) -> list[tuple[flo
 
 def read_settings(work: Path) -> list[tuple[str, str]]:
     """(file, text) of the settings: of acoustic models and enhancers, of the last GMM rung, of denoising and mixing."""
-    found = [(path, path.read_text(encoding="utf-8").strip()) for path in sorted(work.glob("exp/*/*/config.yaml"))
-             if not hidden(path.relative_to(work))]  # fmt: skip
+    configs = [path for path in sorted(work.glob("exp/*/*/config.yaml")) if not hidden(path.relative_to(work))]
+    found = [(path, path.read_text(encoding="utf-8", errors="replace").strip()) for path in configs]
     for path in sorted(work.glob("exp/*/tri3b/schoolyard.json")):
         found.append((path, _json_part(path, lambda row: row.get("config", {}))))
     for path in (work / "data" / "test_enhanced" / "denoise.json", work / "data" / "test_noisy" / "request.json"):

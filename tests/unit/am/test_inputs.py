@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from am.inputs import InputConfig, Source, numbered, position_free, read_frames, read_targets
+from am.inputs import InputConfig, Source, numbered, position_free, read_frames, read_phones, read_targets
 from harness.errors import AlignmentError, ModelError, TableError
 from kaldi_bridge.tables import MatrixWriter, read_int_vectors, read_matrix_scp, write_int_vectors
 
@@ -153,6 +153,16 @@ def test_a_missing_part_of_the_alignment_is_named(golden_dir, train, tmp_path):
     (ali / "num_jobs").write_text("2\n")
     with pytest.raises(AlignmentError, match=r"has 1 files ali\.N\.gz, but num_jobs says 2"):
         numbered(ali, "ali", ".gz")
+    (ali / "num_jobs").write_bytes(b"\xff")
+    with pytest.raises(AlignmentError, match="but num_jobs says"):
+        numbered(ali, "ali", ".gz")
+
+
+@pytest.mark.parametrize("line", [b"AA \xc2\xb2", b"\xe9 4", b"AA"])
+def test_a_damaged_phone_table_is_named_with_its_line(tmp_path, line):
+    (tmp_path / "phones.txt").write_bytes(b"<eps> 0\n" + line + b"\n")
+    with pytest.raises(TableError, match=r"phones\.txt:2: expected '<phone> <number>'"):
+        read_phones(tmp_path, tmp_path)
 
 
 def test_missing_features_say_how_to_make_them(golden_dir, train):

@@ -219,7 +219,7 @@ def test_what_a_kill_left_aside_is_no_system_and_other_decodings_are_named(
     write_report(tmp_path, tmp_path / "RESULTS.md", title="Toy", config=ReportConfig(**QUICK))
     text = lines_of(tmp_path / "RESULTS.md")
     assert "| clean | ligru | 10.00" in text
-    assert "77" not in text and "90.00" not in text
+    assert "ligru.77" not in text and "90.00" not in text
     assert "1 decodings are left out" in caplog.text and str(party) in caplog.text
 
 
@@ -239,6 +239,16 @@ def test_a_work_directory_without_scores_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataDirError, match="holds no scored decoding"):
         write_report(tmp_path, tmp_path / "RESULTS.md", title="Toy")
     assert not (tmp_path / "RESULTS.md").exists()
+
+
+def test_a_note_in_another_encoding_is_named(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    put(tmp_path, "clean", {"a": 1, "b": 1})
+    (tmp_path / "note.md").write_bytes("né".encode("latin-1"))
+    with pytest.raises(DataDirError, match=r"note\.md: is not UTF-8"):
+        write_report(
+            tmp_path, tmp_path / "R.md", title="Toy", notes=[tmp_path / "note.md"], config=ReportConfig(**QUICK)
+        )
 
 
 def test_one_file_cannot_be_both(tmp_path: Path) -> None:

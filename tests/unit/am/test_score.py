@@ -183,6 +183,10 @@ def test_a_damaged_table_of_errors_names_the_line(tmp_path: Path) -> None:
     (tmp_path / "per_utt.tsv").write_text("utterance\t...\nu1\ts1\t4\tx\t0\t0\t\n")
     with pytest.raises(DataDirError, match=r"per_utt.tsv:2: is no row"):
         read_errors(tmp_path)
+    for name, read in (("per_utt.tsv", read_errors), ("aligned.tsv", read_aligned)):
+        (tmp_path / name).write_bytes(b"utterance\t\xff\n")
+        with pytest.raises(DataDirError, match=rf"{name}: is not UTF-8"):
+            read(tmp_path)
 
 
 def test_details_worked_by_hand() -> None:

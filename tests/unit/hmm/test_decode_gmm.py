@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
-from harness.errors import DecodeError
+from harness.errors import DecodeError, ModelError
 from hmm.decode_gmm import DecodeGmmConfig, System, decode_gmm, decode_speaker
 from hmm.lattice import best_path
 from hmm.speaker_features import SpeakerFeatures, read_transforms
@@ -77,6 +79,20 @@ def test_utterances_that_cannot_be_decoded_are_counted_and_stop_the_run(golden_d
     with pytest.raises(DecodeError, match=rf"1 of 15 utterances have no lattice \(first: {bad}"):
         decode_gmm(exp, exp / "graph", golden_data("test"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_graph_that_changed_between_two_calls_is_read_again(golden_dir, golden_part, tmp_path):
+    graph, data = tmp_path / "graph", golden_part("test", 2)
+    shutil.copytree(golden_dir / "exp/tri3b/graph", graph)
+    plain = DecodeGmmConfig(adapt=False)
+    decode_gmm(golden_dir / "exp/tri3b", graph, data, tmp_path / "first", plain)
+    (graph / "phones/silence.csl").write_text("1:2:x\n")
+    with pytest.raises(DecodeError, match=r"silence\.csl: is no list of phones"):
+        decode_gmm(golden_dir / "exp/tri3b", graph, data, tmp_path / "second", plain)
+    (graph / "phones/silence.csl").write_text("1:2\n")
+    (graph / "HCLG.fst").unlink()
+    with pytest.raises(ModelError, match="there is no graph here"):
+        decode_gmm(golden_dir / "exp/tri3b", graph, data, tmp_path / "third", plain)
 
 
 def test_options_that_the_first_pass_cannot_have_are_refused_at_once():

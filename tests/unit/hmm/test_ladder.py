@@ -196,6 +196,13 @@ def test_feature_options_of_a_directory_are_read_and_kept(golden_dir, tmp_path):
     (tmp_path / "splice_opts").write_text("--left-contexts=3\n")
     with pytest.raises(ConfigError, match="unknown feature option --left-contexts=3"):
         FeatureRecipe.of_dir(tmp_path)
+    for damage, problem in (
+        (b"--left-context=3.5", "--left-context has the value '3.5'"), (b"--norm-vars=maybe", "has the value 'maybe'"),
+        (b"\xff\xfe", "splice_opts: is no file of options"),
+    ):  # fmt: skip
+        (tmp_path / "splice_opts").write_bytes(damage)
+        with pytest.raises(ConfigError, match=problem):
+            FeatureRecipe.of_dir(tmp_path)
 
 
 def test_features_of_an_utterance_do_not_depend_on_the_cache(golden_dir, golden_data, monkeypatch):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import filecmp
+import shutil
 import subprocess
 
 import pytest
 
 from harness.errors import DiskError, LexiconError
 from hmm import training
+from hmm.graph import make_graph
 from hmm.lang import Lang, LangConfig, count_unknown, describe_unknown, prepare_lang, read_symbols
 from hmm.lexicon import Pronunciation
 from hmm.lexicon_fst import add_disambiguation, lexicon_fst
+from hmm.training_graphs import TrainingGraphs
 from kaldi_bridge.fsts import read_fst
 from tests.fst_isomorphism import weight_difference
 
@@ -162,3 +165,30 @@ def test_a_symbol_table_in_another_encoding_or_cut_short_is_no_traceback(lang, r
         table.write_bytes(text)
         with pytest.raises(LexiconError, match=rf"words\.txt.* {problem}"):
             reader(lang.path)
+
+
+DAMAGED = [b"12 x 3\n", b"\xff\xfe1\n", "12 \u0663\n".encode(), b"12 -3\n"]
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+@pytest.mark.parametrize("name", ["oov.int", "phones/silence.int", "phones/sets.int", "phones/extra_questions.int"])
+def test_a_damaged_list_of_numbers_is_named_with_its_line(lang, name, damage):
+    (lang.path / name).write_bytes(b"1\n" + damage)
+    with pytest.raises(LexiconError, match=rf"{name}.*(:2: expected whole numbers|is not UTF-8)"):
+        training.Lang.read(lang.path)
+
+
+def test_an_unknown_word_without_number_is_named(lang):
+    (lang.path / "oov.int").write_text("\n")
+    with pytest.raises(LexiconError, match=r"oov\.int: must hold one number"):
+        training.Lang.read(lang.path)
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_damaged_disambiguation_symbols_are_named_by_graphs(golden_dir, lang, tmp_path, damage):
+    (lang.path / "phones/disambig.int").write_bytes(damage)
+    with pytest.raises(LexiconError, match=r"disambig\.int.*(:1: expected whole numbers|is not UTF-8)"):
+        TrainingGraphs.from_lang(lang.path, None, None)
+    shutil.copy(golden_dir / "data/lang_test/G.fst", lang.path)
+    with pytest.raises(LexiconError, match=r"disambig\.int.*(:1: expected whole numbers|is not UTF-8)"):
+        make_graph(lang.path, golden_dir / "exp/mono", tmp_path / "graph")

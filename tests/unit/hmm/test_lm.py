@@ -203,6 +203,11 @@ def test_ngrams_without_their_history_are_left_out_and_counted(caplog):
     assert "2 n-grams of the model are left out" in caplog.text and "(first: b a c)" in caplog.text
 
 
+def test_words_without_the_symbol_of_backing_off_are_refused():
+    with pytest.raises(LexiconError, match=r"words\.txt: lacks #0"):
+        grammar_fst(train_lm(TEXT, WORDS, 2), {"<eps>": 0, "one": 1})
+
+
 def test_a_model_of_other_words_is_refused(golden_dir, tmp_path):
     lang = prepare_lang(golden_dir / "data/dict", tmp_path / "lang")
     with pytest.raises(LexiconError, match=r"no word of the model is in words\.txt"):

@@ -176,6 +176,10 @@ def test_a_phone_without_root_and_a_bad_roots_line_are_named(tmp_path):
     (tmp_path / "roots.int").write_text("shared split 1\nshared sometimes 2\n")
     with pytest.raises(ModelError, match=r"roots.int:2: expected"):
         read_roots(tmp_path / "roots.int")
+    for damage in (b"shared split 1 x\n", b"shared split \xff\n"):
+        (tmp_path / "roots.int").write_bytes(damage)
+        with pytest.raises(ModelError, match=r"roots.int:1: expected"):
+            read_roots(tmp_path / "roots.int")
 
 
 def test_a_central_position_outside_of_the_context_is_refused():
