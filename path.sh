@@ -20,6 +20,7 @@ if ! kaldi_found "${KALDI_ROOT:-}"; then
   # shellcheck disable=SC2317 # where it is run, not sourced
   return 1 2>/dev/null || exit 1
 fi
+KALDI_ROOT=$(CDPATH='' cd -- "$KALDI_ROOT" && pwd) # Kaldi's scripts run in another folder
 export KALDI_ROOT LC_ALL=C
 for path_folder in "$KALDI_ROOT"/src/*bin "$KALDI_ROOT/tools/openfst/bin" "$KALDI_ROOT/egs/wsj/s5/utils"; do
   case :$PATH: in

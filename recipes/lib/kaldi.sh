@@ -60,7 +60,8 @@ make_lang() {
 }
 
 format_lm() { # ARPA OUT
-  local arpa=$1
+  local arpa
+  arpa=$(readlink -f -- "$1") # the script runs in another folder
   if [ "${arpa%.gz}" = "$arpa" ]; then # the script takes only zipped ones
     arpa=$data/local/$(basename "$1").gz
     gzip -c "$1" >"$arpa.tmp"

@@ -130,6 +130,27 @@ def test_a_step_that_is_done_is_not_run_again_and_its_cpu_time_stands_in_the_tab
 
 
 @pytest.mark.kaldi
+def test_a_relative_kaldi_root_is_found_from_the_folder_of_the_scripts_too(tmp_path: Path, kaldi_root: Path) -> None:
+    mini = make_mini(tmp_path, Path(os.path.relpath(kaldi_root, ROOT)))
+    result = subprocess.run(
+        mini.command(), cwd=ROOT, env=mini.environment(), capture_output=True, text=True, check=False, timeout=120
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_relative_language_model_is_named_from_the_root_for_the_script(tmp_path: Path) -> None:
+    (tmp_path / "lm.arpa.gz").touch()
+    line = (
+        'stages_libraries=() SCHOOLYARD_ROOT=$1 work=/w data=/w/data exp=/w/exp; . "$1/recipes/lib/kaldi.sh"; '
+        'kaldi_step() { printf "%s\\n" "$@"; }; format_lm lm.arpa.gz /w/data/lang_open'
+    )
+    said = subprocess.run(
+        ["bash", "-c", line, "x", str(ROOT)], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert f"{tmp_path.resolve()}/lm.arpa.gz" in said.stdout.splitlines()
+
+
+@pytest.mark.kaldi
 def test_a_blank_in_the_path_is_refused_before_the_first_stage(tmp_path: Path, kaldi_root: Path) -> None:
     (tmp_path / "my work").mkdir()
     result = make_mini(tmp_path / "my work", kaldi_root).run()
