@@ -61,7 +61,7 @@ make_lang() {
 
 format_lm() { # ARPA OUT
   local arpa
-  arpa=$(readlink -f -- "$1") # the script runs in another folder
+  arpa=$(readlink -f -- "$1")          # the script runs in another folder
   if [ "${arpa%.gz}" = "$arpa" ]; then # the script takes only zipped ones
     arpa=$data/local/$(basename "$1").gz
     gzip -c "$1" >"$arpa.tmp"
