@@ -6,7 +6,7 @@
 # and local/lexicon.txt where the corpus has a lexicon or --lexicon gives one; of noises noise/ or rooms/ (docs/corpora.md).
 set -euo pipefail
 # shellcheck source=recipes/lib/setup.sh
-. "$(dirname "${BASH_SOURCE[0]}")/recipes/lib/setup.sh"
+. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/recipes/lib/setup.sh"
 
 corpora() { (cd "$SCHOOLYARD_ROOT/recipes" && dirname -- */prepare.py | tr '\n' ' '); }
 

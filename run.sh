@@ -5,7 +5,7 @@
 # The first run makes a virtual environment (.venv) with the locked versions; SCHOOLYARD_VENV names one of your own.
 set -euo pipefail
 unset CDPATH # with it cd may go elsewhere, and says so on standard output
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
 
 recipes() { (cd "$root/recipes" && dirname -- */run.sh | tr '\n' ' '); }
 

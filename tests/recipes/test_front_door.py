@@ -58,6 +58,14 @@ def test_help_names_the_options_of_the_recipe(recipe: str, environment: dict[str
     assert "toy" in result.stdout.splitlines()[-1]
 
 
+def test_both_work_by_a_link_to_them(environment: dict[str, str], tmp_path: Path) -> None:
+    for program, words in (("run.sh", ["--list"]), ("prepare_data.sh", ["--corpus", "toy", "--help"])):
+        (tmp_path / program).symlink_to(ROOT / program)
+        command = [str(tmp_path / program), *words]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+
+
 def test_an_unknown_recipe_is_answered_with_the_list(environment: dict[str, str]) -> None:
     result = call("run.sh", "--recipe", "tooy", env=environment)
     assert result.returncode == 2
