@@ -81,9 +81,18 @@ def part_of(errors: Errors, chosen: Callable[[str, str], bool]) -> Errors | None
 
 
 def snr_of(data: Path) -> Mapping[str, str]:
-    """Utterance -> SNR in dB as text, from the noisy test set's ``utt2snr``; empty where there is none."""
+    """Utterance -> SNR in dB as text, from the noisy test set's ``utt2snr``; empty where there is none.
+
+    Raises DataDirError where one is no number.
+    """
     path = data / "utt2snr"
-    return read_text_table(path) if path.is_file() else {}
+    table = read_text_table(path) if path.is_file() else {}
+    try:
+        return {utterance: f"{float(snr):g}" for utterance, snr in table.items()}
+    except ValueError as error:
+        raise DataDirError(
+            path, f"has an SNR that is no number ({error})", mend="mix the set with noise again"
+        ) from None
 
 
 def age_group_of(data: Path) -> Mapping[str, str]:

@@ -114,6 +114,9 @@ def gather(
     if not text.is_file() or not (wins or losses):
         return None
     references = {utt: tuple(fields_of(words)) for utt, words in read_text_table(text).items()}
+    if without := [utterance for utterance, _ in wins + losses if utterance not in references]:
+        mend = "score the decodings again with this data directory"
+        raise DataDirError(text, f"lacks utterance {without[0]}, which was decoded and scored", mend=mend)
     cells = {test: findings.cells.get((findings.main, test)) for test in VERSIONS}
     folders = {test: cell.folder for test, cell in cells.items() if cell}
     hypotheses = {test: read_hypotheses(folder) for test, folder in folders.items()}

@@ -81,7 +81,7 @@ def _read_rows(path: Path) -> dict[str, dict[str, float]]:
     """Of a scores.csv; values that are missing or no number are left out."""
     if not path.is_file():
         return {}
-    with open(path, encoding="utf-8", newline="") as stream:
+    with open(path, encoding="utf-8", errors="replace", newline="") as stream:
         table = list(csv.DictReader(stream))
     found = {}
     for row in table:
@@ -158,7 +158,7 @@ def summary_rows(work: Path) -> tuple[list[str], list[list[str]]]:
     for condition, name in TESTS.items():
         path = work / "exp" / "score" / condition / "summary.csv"
         if path.is_file():
-            with open(path, encoding="utf-8", newline="") as stream:
+            with open(path, encoding="utf-8", errors="replace", newline="") as stream:
                 first, *rows = list(csv.reader(stream)) or [[]]
             if not head or first == head:  # of another version: it would stand under wrong names
                 head = first

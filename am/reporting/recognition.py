@@ -145,8 +145,10 @@ def _breakdown(
             panels.setdefault(system, []).append(Series(TESTS[test], STYLES[test], points))
     if not panels:
         return None
-    values = [value for series in panels.values() for one in series for p in one.points for value in (p.low, p.high)]
-    up = Axis("WER in %", limits=rounded_out(0, max(value for value in values if value is not None)))
+    drawn = [point for series in panels.values() for one in series for point in one.points]
+    if not drawn:  # the table is of other speakers or utterances
+        return None
+    up = Axis("WER in %", limits=rounded_out(0, max(p.y if p.high is None else p.high for p in drawn)))
     margin = 0.08 * (max(places) - min(places)) or 0.5
     marks = tuple(zip(places, (key.removesuffix(" dB") for key in choices), strict=True))
     across = Axis(axis, marks, (min(places) - margin, max(places) + margin))

@@ -241,6 +241,47 @@ def test_a_work_directory_without_scores_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "RESULTS.md").exists()
 
 
+def test_groups_of_a_single_speaker_have_no_interval_and_the_report_is_written(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    for test in ("clean", "noisy"):
+        folder = put(tmp_path, test, {"a": 1, "b": 3})
+        rows = (folder / "per_utt.tsv").read_text().splitlines(keepends=True)
+        (folder / "per_utt.tsv").write_text("".join(row for row in rows if row.startswith(("utt", "s0", "s5"))))
+    write_report(tmp_path, tmp_path / "RESULTS.md", title="Toy", config=ReportConfig(**QUICK))
+    twin = lines_of(tmp_path / "RESULTS.md")
+    assert "| clean | ligru | clean | 20.00 | 20.00 |" in twin, "one child aged 7, one aged 10"
+    assert "Speakers: 1 aged 6-8, 1 aged 9-11." in twin
+
+
+def test_ages_of_other_speakers_leave_their_chapter_out(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    put(tmp_path, "clean", {"a": 1, "b": 1})
+    (tmp_path / "data/test/spk2age").write_text("x1 7\nx2 10\n")
+    write_report(tmp_path, tmp_path / "RESULTS.md", title="Toy", config=ReportConfig(**QUICK))
+    assert "By age" not in (tmp_path / "RESULTS.md").read_text()
+
+
+def test_an_snr_counts_as_a_number_and_one_that_is_none_is_named(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    put(tmp_path, "noisy", {"a": 1, "b": 3})
+    table = tmp_path / "data/test_noisy/utt2snr"
+    table.write_text(table.read_text().replace("s0-a 0\n", "s0-a 0.0\n"))
+    write_report(tmp_path, tmp_path / "RESULTS.md", title="Toy", config=ReportConfig(**QUICK))
+    assert "| clean | ligru | noisy | 10.00 [10.0, 10.0] | 30.00 [30.0, 30.0] |" in lines_of(tmp_path / "RESULTS.md")
+    table.write_text(table.read_text().replace("s0-a 0.0\n", "s0-a loud\n"))
+    with pytest.raises(DataDirError, match="utt2snr: has an SNR that is no number"):
+        write_report(tmp_path, tmp_path / "RESULTS.md", title="Toy", config=ReportConfig(**QUICK))
+
+
+def test_transcripts_of_other_utterances_than_were_scored_are_refused(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    put(tmp_path, "noisy", {"a": 1, "b": 3})
+    put(tmp_path, "enhanced", {"a": 0, "b": 3})
+    (tmp_path / "data/test/text").write_text("s7-b A B\n")
+    with pytest.raises(DataDirError, match="text: lacks utterance s0-a, which was decoded and scored"):
+        write_report(tmp_path, tmp_path / "RESULTS.md", title="Toy", config=ReportConfig(**QUICK))
+
+
 def test_a_note_in_another_encoding_is_named(tmp_path: Path) -> None:
     write_data(tmp_path)
     put(tmp_path, "clean", {"a": 1, "b": 1})
