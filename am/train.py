@@ -347,6 +347,8 @@ class _Run:
             return
         state = load_checkpoint(path, RUN_KIND, device=str(self.device))
         self._refuse_other_run(path, state)
+        if not (self.out / "best.pt").is_file():
+            raise TrainingError(self.out / "best.pt", "is missing beside last.pt", mend="give --force to start anew")
         load_weights(self.model, state["weights"], path)
         self.optimizer.load_state_dict(state["optimizer"])
         self.rate = state["rate"]

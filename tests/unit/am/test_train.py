@@ -379,6 +379,13 @@ def test_resume_with_other_settings_or_data_is_refused(tmp_path):
     assert len(run(tmp_path, config(rate=0.02), force=True)) == 3
 
 
+def test_a_training_that_lost_its_best_model_does_not_end_well(tmp_path):
+    run(tmp_path, config())
+    (tmp_path / "best.pt").unlink()
+    with pytest.raises(TrainingError, match=r"best\.pt: is missing beside last\.pt"):
+        run(tmp_path, config())
+
+
 def test_a_newbob_training_may_be_given_more_epochs(tmp_path):
     run(tmp_path, config(epochs=2))
     assert len(run(tmp_path, config(epochs=3))) == 3
