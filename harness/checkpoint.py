@@ -18,7 +18,12 @@ def save_checkpoint(path: str | os.PathLike[str], kind: str, state: dict[str, An
     import torch
 
     with write_whole(path, "wb") as stream:
-        torch.save({"format": FORMAT, "kind": kind, "state": state}, stream)
+        try:
+            torch.save({"format": FORMAT, "kind": kind, "state": state}, stream)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch's writer hides a full disk behind its own complaint
+                raise error.__context__ from None
+            raise
 
 
 def load_checkpoint(path: str | os.PathLike[str], kind: str, *, device: str = "cpu") -> dict[str, Any]:

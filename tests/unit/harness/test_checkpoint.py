@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import pickle
+import resource
 from pathlib import Path
 
 import pytest
 import torch
 
 from harness.checkpoint import load_checkpoint, load_weights, save_checkpoint
-from harness.errors import CheckpointError
+from harness.errors import CheckpointError, DiskError
 
 
 class Bomb:
@@ -19,6 +20,22 @@ def test_a_checkpoint_returns_what_was_saved(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "best.pt", "am", {"weights": {"a": torch.arange(3.0)}, "epoch": 4})
     state = load_checkpoint(tmp_path / "best.pt", "am")
     assert state["epoch"] == 4 and torch.equal(state["weights"]["a"], torch.arange(3.0))
+
+
+@pytest.mark.parametrize("numbers", [10, 2000, 20_000])
+def test_a_disk_that_fills_up_under_a_checkpoint_is_named_and_the_old_one_stays(tmp_path: Path, numbers: int) -> None:
+    path = tmp_path / "last.pt"
+    path.write_bytes(b"of the epoch before")
+    state = {f"w{n}": torch.zeros(numbers) for n in range(10)}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+    try:
+        with pytest.raises(DiskError, match=r"last\.pt: became larger than the limit on file sizes"):
+            save_checkpoint(path, "am", state)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == b"of the epoch before"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_checkpoint_of_another_kind_is_refused(tmp_path: Path) -> None:
