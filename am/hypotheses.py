@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from am.wer import ErrorCounts, count_errors, total
+from am.wer import ErrorCounts, count_errors, refuse_gap, total
 from harness.errors import DataDirError, DecodeError
 from hmm.lattice import sweep
 from kaldi_bridge.lattices import read_decode_dir
@@ -62,6 +62,8 @@ def read_references(data_dir_or_text: str | Path) -> dict[str, tuple[str, ...]]:
     path = Path(data_dir_or_text)
     path = path / "text" if path.is_dir() else path
     references = {utterance: tuple(fields_of(text)) for utterance, text in read_text_table(path).items()}
+    for utterance, words in references.items():
+        refuse_gap(path, utterance, words)
     if not references:
         raise DataDirError(path, "holds no transcript", mend="write text, or choose another data directory")
     return references

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from am.aligned import Aligned, Pairs
 from am.confusion import word_confusions
-from am.wer import KALDI, ErrorCounts, Weights, align_words, count_errors, count_pairs, total
+from am.wer import KALDI, ErrorCounts, Weights, align_words, count_errors, count_pairs, refuse_gap, total
 from am.wer_details import operations, per_speaker, per_utterance
 from harness.atomic import write_whole
 from harness.errors import DataDirError
@@ -47,6 +47,7 @@ def read_texts(path: str | Path, form: Format = "auto", *, ignore_case: bool = F
         utterance, words = _entry(f"{path}:{number}", number, line.lower() if ignore_case else line, form)
         if utterance in texts:
             raise DataDirError(f"{path}:{number}", f"utterance {utterance} comes twice", mend="keep one of the lines")
+        refuse_gap(f"{path}:{number}", utterance, words)
         texts[utterance] = words
     if not texts:
         raise DataDirError(path, "holds no transcript", mend="give a file of transcripts")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import kaldialign
 
@@ -108,6 +109,13 @@ def count_set(
             mend="score against the text of the data directory that was decoded",
         )  # fmt: skip
     return {utterance: count_errors(words, hypotheses.get(utterance, ())) for utterance, words in references.items()}
+
+
+def refuse_gap(where: str | Path, utterance: str, words: Sequence[str]) -> None:
+    """Raise DataDirError where a transcript holds GAP as a word, as align-text does with its special symbol."""
+    if GAP in words:
+        problem = f"utterance {utterance} holds the word {GAP}, which stands for a missing one in alignments"
+        raise DataDirError(where, problem, mend="write it in another way, as <xxx>")
 
 
 def align_words(reference: Sequence[str], hypothesis: Sequence[str], weights: Weights = KALDI) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from am.__main__ import app
+from am.hypotheses import read_references
 from am.texts import read_texts, score_texts
 from am.wer import SCLITE
 from harness.errors import DataDirError, SchoolyardError
@@ -110,6 +111,15 @@ def test_speakers_of_utterances_in_capitals_are_found_without_regard_to_case(tmp
     told = wer(tmp_path / "ref", tmp_path / "hyp", "--ignore-case", "--utt2spk", tmp_path / "utt2spk")
     assert told[0] == "%WER 33.33 [ 1 / 3, 0 ins, 0 del, 1 sub ]"
     assert told[3] == "95 % interval over 2 speakers: 0.00 to 100.00"
+
+
+def test_the_mark_of_a_missing_word_cannot_be_a_word(tmp_path: Path) -> None:
+    """compute-wer would count it and align-text refuse it: rates and intervals would disagree."""
+    (tmp_path / "text").write_text("u1 a b\nu2 a *** b\n")
+    with pytest.raises(DataDirError, match=r"text:2: utterance u2 holds the word \*\*\*, which stands for a missing"):
+        read_texts(tmp_path / "text")
+    with pytest.raises(DataDirError, match=r"text: utterance u2 holds the word \*\*\*"):
+        read_references(tmp_path / "text")
 
 
 def test_details_intervals_confusions_and_figures_are_given_where_asked(files: Path) -> None:
