@@ -17,9 +17,11 @@ from typing import Any
 
 from harness.atomic import whole_dir
 from harness.errors import DataDirError
+from kaldi_bridge.audio import CHANNEL_NAMES
 from kaldi_bridge.data_dir import DataDir
 from kaldi_bridge.extended_names import kind_of
 from kaldi_bridge.sound_files import open_sound
+from kaldi_bridge.text_tables import fields_of
 
 MEND = "write the manifests anew with lhotse (to_file), or give others"
 
@@ -142,6 +144,12 @@ def _row(data: DataDir, utterance: str, recordings: Mapping[str, dict[str, Any]]
     recording, start, end, channel = data.segment_of(utterance)
     length = recordings[recording]["duration"]
     speaker = data.utt2spk[utterance]
+    if channel is None and len(recordings[recording]["channel_ids"]) > 1:
+        line = data.tables.get("reco2file_and_channel", {}).get(recording, "")
+        channel = CHANNEL_NAMES.get(fields_of(line)[-1] if line else "")
+        if channel is None:
+            mend = "name one in reco2file_and_channel ('<recording> <file> A' or B)"
+            raise DataDirError(data.path, f"recording {recording} has several channels and none is chosen", mend=mend)
     row: dict[str, Any] = {
         "id": utterance, "recording_id": recording, "start": start, "channel": channel or 0,
         "duration": round((length if end < 0 else min(end, length)) - start, 8), "speaker": speaker,

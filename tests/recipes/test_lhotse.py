@@ -56,6 +56,21 @@ def test_out_and_back_is_the_same_directory(data: DataDir, tmp_path: Path) -> No
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "manifests" / name).read_bytes()
 
 
+def test_the_channel_of_a_stereo_recording_is_told_and_one_without_a_channel_is_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "call.wav", 0.1 * np.ones((8000, 2)), 16000, subtype="PCM_16")
+    data = DataDir.build(
+        tmp_path / "data",
+        wav_scp={"call-a": str(tmp_path / "call.wav"), "call-b": str(tmp_path / "call.wav")},
+        utt2spk={"call-a": "call-a", "call-b": "call-b"},
+        reco2file_and_channel={"call-a": "call A", "call-b": "call B"},
+    ).write()
+    write_manifests(data, tmp_path / "manifests")
+    lines = gzip.decompress((tmp_path / "manifests/supervisions.jsonl.gz").read_bytes()).splitlines()
+    assert {row["id"]: row["channel"] for row in map(json.loads, lines)} == {"call-a": 0, "call-b": 1}
+    with pytest.raises(DataDirError, match="recording call-a has several channels and none is chosen"):
+        write_manifests(data.without("reco2file_and_channel"), tmp_path / "no")
+
+
 def test_lhotse_reads_what_is_written_and_its_own_files_are_read(data: DataDir, tmp_path: Path) -> None:
     lhotse = pytest.importorskip("lhotse", reason="lhotse is not installed (pip install lhotse urllib3)")
     write_manifests(data, tmp_path / "ours")
