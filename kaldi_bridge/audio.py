@@ -15,7 +15,16 @@ import numpy as np
 from harness.errors import AudioError, DataDirError
 from harness.log import get_logger
 from kaldi_bridge.data_dir import DataDir
-from kaldi_bridge.sound_files import Samples, SoundInfo, WavWriter, checked, open_sound, read_sound, write_wav
+from kaldi_bridge.sound_files import (
+    Samples,
+    SoundInfo,
+    WavWriter,
+    checked,
+    open_sound,
+    read_sound,
+    seek_to,
+    write_wav,
+)
 from kaldi_bridge.text_tables import fields_of
 
 MAX_OVERSHOOT = 0.5  # seconds a segment may reach past its recording and is cut; extract-segments --max-overshoot
@@ -102,7 +111,7 @@ class AudioTable:
                 return
             first, last = (0, info.frames) if self.data.segments is None else segment_bounds(start, end, info, where)
             if first:  # GSM 6.10 cannot seek
-                sound.seek(first)
+                seek_to(sound, info, first)
             while first < last:
                 wanted = min(size, last - first)
                 block = checked(sound.read(wanted, dtype="float32", always_2d=True), wanted, info, where)

@@ -27,6 +27,7 @@ STREAMED = 0x7FFF0000  # data sizes from here on, and 0, mean "unknown: read to 
 UNKNOWN_FRAMES = 1 << 60  # libsndfile gives a number above it for a FLAC whose encoder could not go back to its header
 FLOATS = ("FLOAT", "DOUBLE")
 RAW_FULL_SCALE = 32768.0
+VORBIS_TAIL = 60  # seconds: longer than a page of Ogg
 LOSSY_END = {"VORBIS": 8192, "OPUS": 5760}  # one block: what the last may lack of the length in the header
 
 
@@ -50,9 +51,21 @@ def read_sound(
     with open_sound(name, where=where, allow_commands=allow_commands) as (sound, info):
         stop = info.frames if stop is None else min(stop, info.frames)
         if start:
-            sound.seek(start)
+            seek_to(sound, info, start)
         samples = sound.read(max(0, stop - start), dtype="float32", always_2d=True)
     return checked(samples, max(0, stop - start), info, where or name), info
+
+
+def seek_to(sound: Any, info: SoundInfo, frame: int) -> None:
+    """Go to a frame of an open sound file.
+
+    Within the last page of an Ogg Vorbis file libsndfile (1.2.2) lands beside it: from VORBIS_TAIL before the end on,
+    what lies before the frame is read and let go.
+    """
+    safe = info.frames - VORBIS_TAIL * info.rate if info.subtype == "VORBIS" else frame
+    sound.seek(min(frame, max(0, safe)))
+    if frame > max(0, safe):
+        sound.read(frame - max(0, safe), dtype="float32", always_2d=True)
 
 
 @contextmanager

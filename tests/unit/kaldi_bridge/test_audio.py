@@ -61,6 +61,19 @@ def test_pipes_and_places_in_archives_give_the_samples_back(tmp_path, clip):
         assert np.array_equal(read_one(one(tmp_path, entry)), clip)
 
 
+@pytest.mark.parametrize("seconds", [3, 75])
+def test_segments_of_an_ogg_file_are_those_of_the_whole_up_to_its_last_page(tmp_path, seconds):
+    walk = np.cumsum(np.random.default_rng(0).standard_normal(8000 * seconds))
+    with soundfile.SoundFile(tmp_path / "u.ogg", "w", 8000, 1, format="OGG", subtype="VORBIS") as stream:
+        for block in np.split(0.5 * walk / np.abs(walk).max(), seconds):  # at once, libsndfile runs out of its stack
+            stream.write(block)
+    whole, _ = read_sound(f"{tmp_path}/u.ogg")
+    starts = [*range(0, 8000 * seconds, 4001), *range(8000 * seconds - 8000, 8000 * seconds, 499)]
+    for start in starts:
+        part, _ = read_sound(f"{tmp_path}/u.ogg", start=start, stop=start + 400)
+        np.testing.assert_allclose(part, whole[start : start + 400], atol=1e-6, err_msg=str(start))
+
+
 @pytest.mark.parametrize("size", [0, 0x7FFFFFFF, 0xFFFFFFFF])
 def test_a_wav_of_unknown_length_from_a_pipe_is_read_to_its_end(tmp_path, clip, size):
     write_wav(tmp_path / "u.wav", clip, RATE)
