@@ -137,7 +137,7 @@ def decode(
     """The lattice of one utterance.
 
     loglikes: [frames, pdfs] float32, unscaled log-likelihoods.  Raises DecodeError, naming the utterance, where the
-    matrix is empty, too narrow or not finite, NoPathError where no token survives.
+    matrix is empty, of another width or not finite, NoPathError where no token survives.
     """
     loglikes = check_loglikes(graph, loglikes, utterance)
     status, frame, *result = pass_tokens(graph.arrays, loglikes, _options(config))
@@ -155,7 +155,7 @@ def check_loglikes(graph: DecodingGraph, loglikes: NDArray[np.float32], utteranc
     mend = "look at the acoustic model's output for this utterance"
     if loglikes.ndim != 2 or loglikes.size == 0:
         raise DecodeError(utterance, f"likelihoods have the shape {list(loglikes.shape)}", mend=mend)
-    if loglikes.shape[1] < graph.num_pdfs:
+    if loglikes.shape[1] != graph.num_pdfs:  # of more, none would be missed: the words would be nonsense
         problem = f"likelihoods have {loglikes.shape[1]} columns but the graph's model {graph.num_pdfs} pdfs"
         raise DecodeError(utterance, problem, mend="decode with the graph of the model that made the likelihoods")
     if not np.isfinite(np.sum(loglikes)):  # one pass; the slow look only where something is wrong

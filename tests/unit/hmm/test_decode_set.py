@@ -111,8 +111,9 @@ def test_an_utterance_without_path_is_listed_and_the_others_are_decoded(
         start=0, final=np.array([np.inf] * 30 + [0.0]), source=np.arange(30), target=np.arange(1, 31),
         transition_id=np.ones(30, int), word=np.ones(30, int), cost=np.zeros(30), id2pdf=np.array([0, 0]),
     )  # fmt: skip
+    narrow = {utterance: matrix[:, :1] for utterance, matrix in loglikes.items()}
     with caplog.at_level(logging.WARNING, logger="schoolyard"):
-        summary = decode_set(dead_end, loglikes, list(loglikes), tmp_path, CONFIG, jobs=1)
+        summary = decode_set(dead_end, narrow, list(loglikes), tmp_path, CONFIG, jobs=1)
     assert summary.failed == ("u11",)  # 31 frames, and no path is longer than 30
     assert "1 of 12 utterances have no path (first: u11)" in caplog.text
     assert len(summary.partial) == 10

@@ -218,8 +218,8 @@ def test_a_single_impossible_pdf_is_no_error() -> None:
     assert np.isfinite(lattice.acoustic_cost).all()
 
 
-@pytest.mark.parametrize("shape", [(0, 4), (5, 0), (5, 3)])
-def test_empty_or_narrow_likelihoods_name_the_utterance(shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize("shape", [(0, 4), (5, 0), (5, 3), (5, 5)])
+def test_likelihoods_that_are_empty_or_of_another_width_name_the_utterance(shape: tuple[int, int]) -> None:
     with pytest.raises(DecodeError, match=r"^child-2: likelihoods have"):
         decode(random_graph(1), np.zeros(shape, np.float32), DecodeConfig(), utterance="child-2")
 
