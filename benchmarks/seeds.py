@@ -4,8 +4,8 @@
 
 WORK: a finished work directory of recipes/speechocean762.  Each seed trains `cfg/am/MODEL_small.yaml` on the clean
 training set, as the recipe does, and is decoded on clean dev and test with both language models; in DIR, where a
-training or a decoding that stands is not made again.  Language model weight and penalty come from dev, as in the recipe;
-beside it stands the best of weights 7..60 x penalties 0, 0.5, 1 on test, as Kaldi's recipes print it.  Writes
+training or a decoding that stands is not made again.  Weight and penalty come from dev, as in the recipe; beside
+it stands the best of weights 7..60 x penalties 0, 0.5, 1 on test, as Kaldi's recipes print it.  Writes
 benchmarks/results/seeds_MODEL.md.
 """
 
@@ -142,12 +142,12 @@ def report(model: str, seeds: dict[int, dict[str, Rates]], gmm: dict[str, Rates]
         rows.append(f"| {name} | {' | '.join(cells)} |")
     lines = []
     for lm in LMS:
+        ours, theirs = [rates[lm] for rates in seeds.values()], gmm[lm]
         chosen = min(seeds, key=lambda seed: seeds[seed][lm].dev)
         lines.append(
-            f"- {lm} LM, against tri3b: {against(mean(rates[lm].test for rates in seeds.values()), gmm[lm].test)} on "
-            f"average, {against(seeds[chosen][lm].test, gmm[lm].test)} for seed {chosen}, which dev would choose; "
-            f"{against(mean(rates[lm].best_test for rates in seeds.values()), gmm[lm].best_test)} on average by the best "
-            "on test."
+            f"- {lm} LM, against tri3b: {against(mean(one.test for one in ours), theirs.test)} on average, "
+            f"{against(seeds[chosen][lm].test, theirs.test)} for seed {chosen}, which dev would choose; by the best on "
+            f"test {against(mean(one.best_test for one in ours), theirs.best_test)} on average."
         )
     how = "WER in per cent on clean speech, weight and penalty from dev; best on test: those of least errors on test."
     return "\n".join([how, "", *rows, "", *lines, ""])
