@@ -94,16 +94,17 @@ def open_place(name: str, *, error: type[SchoolyardError], where: str = "") -> I
     if not os.path.exists(path) and (place := place_of(path)):
         path, offset = place
     try:
-        with open(path, "rb") as stream:
-            stream.seek(offset)
-            yield stream
+        stream = open(path, "rb")  # noqa: SIM115
+        stream.seek(offset)
     except FileNotFoundError as missing:
         problem = f"no such file: {path}"
         mend = "check the path (relative ones start at the working directory) or make the file first"
         raise error(where or path, problem, mend=mend) from missing
-    except (PermissionError, IsADirectoryError) as refused:
-        problem = f"cannot read {path}: {refused.strerror}"
+    except (OSError, ValueError) as refused:  # ValueError: a name or an offset that no file can have
+        problem = f"cannot read {path}: {getattr(refused, 'strerror', None) or refused}"
         raise error(where or path, problem, mend="give a readable file") from refused
+    with stream:
+        yield stream
 
 
 def split_specifier(name: str | os.PathLike[str]) -> tuple[str, str]:

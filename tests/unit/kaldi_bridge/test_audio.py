@@ -126,9 +126,14 @@ def test_a_flac_of_unknown_length_is_refused(tmp_path, clip, entry):
         ("-", r"standard input is no recording"),
         ("{}/missing.wav", r"utterance u: no such file: .*missing.wav"),
         ("{}", r"cannot read .*: Is a directory"),
+        ("{}/data/text/x.wav", r"utterance u: cannot read .*: Not a directory"),
+        ("{}/" + 300 * "x" + ".wav", r"utterance u: cannot read .*: File name too long"),
+        ("{}/data/text:" + 30 * "9", r"utterance u: cannot read .*: cannot fit"),
     ],
 )
 def test_bad_entries_are_named(tmp_path, entry, words):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/text").touch()
     with pytest.raises(AudioError, match=words) as caught:
         read_one(one(tmp_path, entry.format(tmp_path)))
     assert "data: utterance u" in caught.value.where
