@@ -94,8 +94,7 @@ def open_place(name: str, *, error: type[SchoolyardError], where: str = "") -> I
     if not os.path.exists(path) and (place := place_of(path)):
         path, offset = place
     try:
-        stream = open(path, "rb")  # noqa: SIM115
-        stream.seek(offset)
+        stream = _opened(path, offset)
     except FileNotFoundError as missing:
         problem = f"no such file: {path}"
         mend = "check the path (relative ones start at the working directory) or make the file first"
@@ -105,6 +104,16 @@ def open_place(name: str, *, error: type[SchoolyardError], where: str = "") -> I
         raise error(where or path, problem, mend="give a readable file") from refused
     with stream:
         yield stream
+
+
+def _opened(path: str, offset: int) -> IO[bytes]:
+    stream = open(path, "rb")  # noqa: SIM115
+    try:
+        stream.seek(offset)
+    except BaseException:
+        stream.close()
+        raise
+    return stream
 
 
 def split_specifier(name: str | os.PathLike[str]) -> tuple[str, str]:
