@@ -129,6 +129,7 @@ make_graph() { # LANG GMM OUT
 decode_set() { # GMM DATA GRAPH OUT
   local script=decode.sh
   [ ! -f "$1/final.alimdl" ] || script=decode_fmllr.sh
+  forget_lattices "$4"
   kaldi_step "$(name_of "$4")" --in "$4" --in "$4.si" --made "$4/lat.1.gz" --done "$4/.done" -- \
     "steps/$script" --nj "$(kaldi_jobs "$2")" --cmd "$decode_cmd" --skip-scoring true "$3" "$2" "$4"
 }
@@ -138,6 +139,9 @@ decode_loglikes() { # LOGLIKES_SCP GMM GRAPH OUT: as steps/nnet/decode.sh does
   lines=$(wc -l <"$1")
   ((lines >= jobs)) || jobs=$lines
   mkdir -p "$4/log"
+  if [ -f "$4/.done" ]; then jobs=$(cat "$4/num_jobs"); fi # there may have been more cores then
+  forget_lattices "$4"
+  echo "$jobs" >"$4/num_jobs"
   for ((part = 1; part <= jobs; part++)); do parts+=("$4/log/loglikes.$part.scp"); done
   "$kaldi/utils/split_scp.pl" "$1" "${parts[@]}"
   # shellcheck disable=SC2086 # words
@@ -146,7 +150,10 @@ decode_loglikes() { # LOGLIKES_SCP GMM GRAPH OUT: as steps/nnet/decode.sh does
     latgen-faster-mapped --min-active=200 --max-active=7000 --beam=13.0 --lattice-beam=6.0 --acoustic-scale=0.1 \
     --allow-partial=true "--word-symbol-table=$3/words.txt" "$2/final.mdl" "$3/HCLG.fst" \
     "scp:$4/log/loglikes.JOB.scp" "ark:|gzip -c >$4/lat.JOB.gz"
-  echo "$jobs" >"$4/num_jobs"
+}
+
+forget_lattices() { # OUT: of a run that was cut off, which may have had more jobs; Kaldi's scoring takes all that are there
+  [ -f "$1/.done" ] || rm -f "$1"/lat.*.gz
 }
 
 score_decode() { # DECODE DATA GRAPH DEV_DECODE DEV_DATA: weight and penalty from dev; Kaldi's scoring there must count the same

@@ -150,6 +150,32 @@ def test_a_relative_language_model_is_named_from_the_root_for_the_script(tmp_pat
     assert f"{tmp_path.resolve()}/lm.arpa.gz" in said.stdout.splitlines()
 
 
+def decoded(out: Path, jobs: int) -> list[str]:
+    """What decode_loglikes leaves of twelve utterances where Kaldi's own part of it does nothing."""
+    (out.parent / "kaldi/utils").mkdir(parents=True, exist_ok=True)
+    (out.parent / "kaldi/utils/split_scp.pl").symlink_to("/bin/true")
+    (out.parent / "loglikes.scp").write_text("".join(f"u{n:02d} x:{n}\n" for n in range(12)))
+    line = (
+        "set -eu; stages_libraries=() SCHOOLYARD_ROOT=$1 work=$2 exp=$2/exp kaldi=$2/kaldi KALDI_NJ=$3; "
+        "decode_cmd=run.pl; "
+        '. "$1/recipes/lib/kaldi.sh"; kaldi_step() { :; }; decode_loglikes "$2/loglikes.scp" gmm graph "$2/out"'
+    )
+    subprocess.run(["bash", "-c", line, "x", str(ROOT), str(out.parent), str(jobs)], check=True)
+    return [(out / "num_jobs").read_text().strip(), *sorted(path.name for path in out.glob("lat.*"))]
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_lattices_of_a_run_with_more_jobs_are_kept_whole_or_not_at_all(tmp_path: Path, done: bool) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for job in range(1, 5):
+        (out / f"lat.{job}.gz").touch()
+    (out / "num_jobs").write_text("4\n")
+    if done:
+        (out / ".done").touch()
+    assert decoded(out, 2) == (["4", *(f"lat.{job}.gz" for job in range(1, 5))] if done else ["2"])
+
+
 @pytest.mark.kaldi
 def test_a_blank_in_the_path_is_refused_before_the_first_stage(tmp_path: Path, kaldi_root: Path) -> None:
     (tmp_path / "my work").mkdir()
