@@ -25,12 +25,18 @@ def snr(clean: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
 
 
 def si_sdr(clean: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB, means taken off (Le Roux et al. 2019, arXiv:1811.02508)."""
+    """Scale-invariant signal-to-distortion ratio in dB, means taken off (Le Roux et al. 2019, arXiv:1811.02508).
+
+    Raises AudioError where one of them is constant.
+    """
     import torch
 
     from enhance.losses.waveform import si_sdr as of_batch
 
     torch.set_num_threads(1)
+    for name, sound in (("estimate", estimate), ("reference", clean)):  # once its mean is taken off, it is silence
+        if not np.ptp(sound):
+            raise AudioError("SI-SDR", f"gives no score (the {name} is constant)", mend="leave it out")
     both = torch.from_numpy(np.stack([estimate, clean]).astype(np.float64))
     return float(of_batch(both[:1], both[1:])[0])
 

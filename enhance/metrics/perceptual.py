@@ -77,8 +77,8 @@ def _stoi(clean: np.ndarray, estimate: np.ndarray, sample_rate: int, *, extended
             state = np.random.get_state()  # extended STOI adds noise of 1e-16 from numpy's own generator
             np.random.seed(0)
             return float(stoi(clean, estimate, sample_rate, extended))
-        except RuntimeWarning as warning:
-            raise AudioError(name, f"gives no score ({str(warning)[:80]})", mend="leave it out") from None
+        except (RuntimeWarning, ValueError) as problem:  # the latter for less than a frame
+            raise AudioError(name, f"gives no score ({str(problem)[:80]})", mend="leave it out") from None
         finally:
             np.random.set_state(state)
 

@@ -85,6 +85,30 @@ def test_silence_gets_no_score(clean_dir, tmp_path):
         score_data_dirs(clean_dir, clean_dir, tmp_path / "scores", ScoreConfig(), jobs=1)
 
 
+@pytest.mark.parametrize(
+    ("side", "sound", "said"),
+    [
+        ("clean", np.full(16000, 0.25), "SI-SDR: gives no score (the reference is constant)"),
+        ("enhanced", np.full(16000, 0.25), "SI-SDR: gives no score (the estimate is constant)"),
+        ("both", 0.1 * np.sin(np.arange(100.0)), "STOI: gives no score"),  # less than a frame
+    ],
+    ids=["reference", "estimate", "short"],
+)  # fmt: skip
+def test_a_dead_or_tiny_recording_is_counted_and_the_others_are_scored(tmp_path, make_voice, side, sound, said):
+    for kind in ("clean", "enhanced"):
+        (tmp_path / kind).mkdir()
+        for name, samples in (
+            ("a", make_voice(1, 1.0)),
+            ("b", sound if side in (kind, "both") else make_voice(2, 1.0)),
+        ):
+            soundfile.write(tmp_path / kind / f"{name}.wav", samples, 16000, "PCM_16")
+    config = ScoreConfig(metrics=("si_sdr", "stoi"), max_failed=0.5)
+    means = score_data_dirs(tmp_path / "clean", tmp_path / "enhanced", tmp_path / "out", config, jobs=1)
+    assert (means["utterances"], means["failed"]) == (1, 1)
+    assert means["si_sdr"] > 100
+    assert said in (tmp_path / "out" / "scores.csv").read_text()
+
+
 def test_directories_without_a_common_utterance_are_refused(clean_dir, tmp_path, make_data_dir):
     other = make_data_dir(tmp_path / "other", {"dan-1": 1.0})
     with pytest.raises(DataDirError, match="holds none of the utterances"):
