@@ -105,12 +105,14 @@ class _Builder:
         if source is None or START in ngram[1:] or END in ngram[:-1]:
             self.orphans.append(ngram)
             return
-        if word == END:
-            self.finals[source] = cost
-            return
         if ngram == (START,):
             if not highest:  # a unigram model has no histories
                 self._state(ngram, backoff_cost)
+            return
+        if cost == math.inf:  # never: an arc of endless cost would keep determinisation busy for ever
+            return
+        if word == END:
+            self.finals[source] = cost
             return
         target = self._state(ngram[1:], 0.0) if highest else self._state(ngram, backoff_cost)
         self.rows.append((source, target, self.words[word], self.words[word], cost))
@@ -122,7 +124,8 @@ class _Builder:
             shorter = history[1:]
             while shorter not in self.state_of:
                 shorter = shorter[1:]
-            self.rows.append((state, self.state_of[shorter], self.backoff, 0, backoff_cost))
+            if backoff_cost < math.inf:
+                self.rows.append((state, self.state_of[shorter], self.backoff, 0, backoff_cost))
         return state
 
     def fst(self) -> FstArrays:

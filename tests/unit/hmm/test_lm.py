@@ -9,6 +9,7 @@ import subprocess
 from collections import Counter
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from harness.errors import LexiconError
@@ -201,6 +202,17 @@ def test_ngrams_without_their_history_are_left_out_and_counted(caplog):
     )
     assert (fst.num_arcs, lost) == (whole.num_arcs, Counter())
     assert "2 n-grams of the model are left out" in caplog.text and "(first: b a c)" in caplog.text
+
+
+def test_what_never_comes_has_no_arc_of_endless_cost():
+    never = -math.inf
+    unigrams = {("<s>",): (never, -0.3), ("</s>",): (-0.5, 0.0), ("a",): (-0.5, -0.3), ("b",): (-0.5, never),
+                ("c",): (never, -0.3)}  # fmt: skip
+    bigrams = {("<s>", "a"): (-0.2, 0.0), ("b", "a"): (-0.4, 0.0), ("a", "b"): (never, 0.0)}
+    words = {word: n for n, word in enumerate(["<eps>", "a", "b", "c", "#0", "<s>", "</s>"])}
+    fst, _ = grammar_fst(Arpa([unigrams, bigrams]), words)
+    assert np.isfinite(fst.weight).all()
+    assert set(fst.ilabel.tolist()) == {1, 2, 4}
 
 
 def test_words_without_the_symbol_of_backing_off_are_refused():
