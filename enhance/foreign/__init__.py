@@ -25,7 +25,7 @@ from enhance.settings import chosen
 from enhance.weights import save_generator
 from harness.checkpoint import load_weights, save_checkpoint
 from harness.config import to_plain
-from harness.errors import ConfigError
+from harness.errors import CheckpointError, ConfigError, SchoolyardError
 from harness.safe_pickle import read_pickle
 
 Reader = Callable[[Any, dict[str, Any], Path], Foreign]
@@ -56,7 +56,14 @@ def import_checkpoint(
     reader: Reader = chosen(KINDS, kind, "kind of checkpoint", "--from")
     path = Path(checkpoint)
     content = path if path.suffix == ".npz" else read_pickle(path)
-    found = reader(content, read_options(path, options), path)
+    said = read_options(path, options)
+    try:
+        found = reader(content, said, path)
+    except SchoolyardError:
+        raise
+    except Exception as error:  # half of a pair of keys, odd shapes, options of another kind: a reader trips in any way
+        problem = f"is not laid out as {kind} writes it ({type(error).__name__}: {str(error)[:120]})"
+        raise CheckpointError(path, problem, mend="check --from and --options, or use an undamaged copy") from error
     _save(out, found, {"imported_from": kind, "file": path.name, "notes": found.notes})
     return found
 

@@ -166,3 +166,17 @@ def test_every_key_that_does_not_fit_is_named(tmp_path):
     torch.save(state | {"odd": torch.zeros(1)}, tmp_path / "a.th")
     with pytest.raises(CheckpointError, match=r"1 missing: lstm.lstm.bias_hh_l1; 1 unexpected: odd"):
         import_checkpoint("denoiser", tmp_path / "a.th", tmp_path / "best.pt")
+
+
+@pytest.mark.parametrize("damage", ["a scalar", "half of a norm"])
+def test_a_layout_that_no_reader_expects_is_said_with_the_file(tmp_path, damage):
+    state = Demucs().state_dict()
+    if damage == "a scalar":
+        state["encoder.0.0.weight"] = torch.zeros(())
+    else:
+        state["encoder.0.0.weight_g"] = torch.zeros(1)
+    torch.save(state, tmp_path / "a.th")
+    for kind in ("denoiser", "hifi-gan"):
+        with pytest.raises(CheckpointError, match=r"a\.th: "):
+            import_checkpoint(kind, tmp_path / "a.th", tmp_path / "best.pt")
+    assert not (tmp_path / "best.pt").exists()
