@@ -30,7 +30,7 @@ from kaldi_bridge.data_dir import DataDir
 from kaldi_bridge.text_tables import text_lines
 from recipes.lib.corpus import LeftOut, Lexicon, Lists, Out, Overrides, Seed, Source, sets_of, write_lexicon, write_sets
 from recipes.lib.preparation import run_preparation
-from recipes.lib.transcripts import PLAIN, Conventions, TranscriptConfig
+from recipes.lib.transcripts import PLAIN, Conventions, TranscriptConfig, text_of
 
 TEST_EVERY, DEV_EVERY = 5, 10
 MARKS = {"1": "good", "2": "with other speech", "3": "without the word", "4": "good, with a puff of air"}
@@ -135,7 +135,7 @@ def spontaneous_texts(source: Path, left_out: LeftOut) -> dict[Path, str]:
     for path in sorted((source / "speech" / "spontaneous").rglob("*.wav")):
         transcript = (source / "trans" / path.relative_to(source / "speech")).with_suffix(".txt")
         if transcript.is_file():
-            texts[path] = transcript.read_text(encoding="utf-8-sig", errors="replace")
+            texts[path] = text_of(transcript)
         else:
             left_out.add(path.stem, "not transcribed", foreseen=True)
     return texts

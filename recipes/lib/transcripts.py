@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 Action = Literal["keep", "drop", "unknown", "leave_out"]  # leave_out: the whole utterance
@@ -81,6 +82,15 @@ class Transcript:
     def text(self) -> str:
         """The words with a blank between them."""
         return " ".join(self.words or ())
+
+
+def text_of(path: Path) -> str:
+    """A transcript in UTF-8, or else in the Windows encoding of English, whose apostrophes would part no word."""
+    raw = path.read_bytes()
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("cp1252", errors="replace")
 
 
 def transcribe(raw: str, conventions: Conventions, config: TranscriptConfig) -> Transcript:

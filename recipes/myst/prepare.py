@@ -31,7 +31,7 @@ from kaldi_bridge.sound_files import open_sound
 from recipes.lib.corpus import LeftOut, Lexicon, Out, Overrides, Source, write_lexicon, write_sets
 from recipes.lib.plain_wav import Jobs, Wav, as_plain_wav
 from recipes.lib.preparation import run_preparation
-from recipes.lib.transcripts import PLAIN, Conventions, TranscriptConfig
+from recipes.lib.transcripts import PLAIN, Conventions, TranscriptConfig, text_of
 
 PARTS = {"train": "train", "dev": "development", "test": "test"}
 NAME = re.compile(r"(myst_(\d{6}))_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_([A-Z]+)_\d+\.\d+_\d+")
@@ -97,7 +97,7 @@ def read_part(
             left_out.add(utterance, "not transcribed", foreseen=True)
         elif utterance not in recordings or not place.stat().st_size:
             left_out.add(utterance, "no recording")
-        elif transcript := left_out.words_of(utterance, _read(transcripts[utterance]), CONVENTIONS, config):
+        elif transcript := left_out.words_of(utterance, text_of(transcripts[utterance]), CONVENTIONS, config):
             if len(transcript.words or ()) < min_words:
                 left_out.add(utterance, f"fewer than {min_words} words", foreseen=True)
             elif max_seconds and _seconds(place) > max_seconds:
@@ -114,13 +114,6 @@ def _by_name(files: Iterable[Path]) -> dict[str, Path]:
         if found.setdefault(file.stem, file) != file:
             raise DataDirError(file, f"is also at {found[file.stem]}", mend="keep one of the two")
     return found
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        return path.read_text(encoding="cp1252", errors="replace")
 
 
 def _seconds(path: Path) -> float:

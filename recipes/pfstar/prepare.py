@@ -32,7 +32,7 @@ from kaldi_bridge.text_tables import read_text_table, text_lines
 from recipes.lib.corpus import LeftOut, Lexicon, Out, Overrides, Source, write_lexicon, write_sets
 from recipes.lib.plain_wav import Jobs, as_plain_wav
 from recipes.lib.preparation import run_preparation
-from recipes.lib.transcripts import PLAIN, Conventions, TranscriptConfig
+from recipes.lib.transcripts import PLAIN, Conventions, TranscriptConfig, text_of
 
 PARTS = {"train": "train", "dev": "eval", "test": "test"}
 CONVENTIONS = Conventions(
@@ -104,8 +104,7 @@ def _beside(recording: Path) -> str | None:
     """The text of NAME.txt or NAME.lab beside a recording; a line 'start end word' gives its word."""
     for suffix in (".txt", ".lab", ".TXT", ".LAB"):
         if (path := recording.with_suffix(suffix)).is_file():
-            text = path.read_text(encoding="utf-8-sig", errors="replace")
-            return " ".join(_label(line) for line in text.splitlines())
+            return " ".join(_label(line) for line in text_of(path).splitlines())
     return None
 
 

@@ -65,6 +65,13 @@ def test_any_mark_and_spontaneous_speech_can_be_had(corpus: Path, tmp_path: Path
     assert set(both["train"].tables["utt2style"].values()) == {"scripted", "spontaneous"}
 
 
+def test_apostrophes_of_windows_part_no_word(corpus: Path, tmp_path: Path) -> None:
+    for transcript in (corpus / "trans").rglob("*.txt"):
+        transcript.write_bytes(b"a don\x92t\r\n")
+    sets = run(corpus, tmp_path / "data", style="spontaneous")
+    assert set((sets["train"].text or {}).values()) == {"A DON'T"}
+
+
 def test_two_runs_give_the_same_bytes(corpus: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         run(corpus, tmp_path / name)

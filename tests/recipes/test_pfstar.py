@@ -44,6 +44,12 @@ def test_the_published_parts_are_kept_and_the_sound_is_converted_once(corpus: Pa
     assert (info.samplerate, info.frames) == (16000, 3200)
 
 
+def test_apostrophes_of_windows_part_no_word(corpus: Path, tmp_path: Path) -> None:
+    (corpus / "eval/C010/C010_sentence.txt").write_bytes(b"The boat\x92s here\r\n")
+    texts = run(corpus, tmp_path / "data")["dev"].text or {}
+    assert texts["C010-sentence"] == "THE BOAT'S HERE"
+
+
 def test_words_may_stand_in_a_master_label_file(corpus: Path, tmp_path: Path) -> None:
     lines = ["#!MLF!#"]
     for label in sorted(corpus.rglob("*.txt")):
