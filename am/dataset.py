@@ -119,7 +119,7 @@ class FrameSet:
         digest.update("\n".join(self.utterances).encode())
         for array in (self.lengths, self.features, self.low, self.step, self.pdfs, self.phones):
             if array is not None:
-                digest.update(np.ascontiguousarray(array).tobytes())
+                digest.update(np.ascontiguousarray(array).data)  # its memory as it lies; bytes would be a second set
         return digest.hexdigest()
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,11 @@ class _Run:
         assert self.train_set.pdfs is not None
         priors = log_priors(self.train_set.pdfs, self.train_set.meta.num_pdfs, self.config.priors)
         self.model.log_priors.copy_(torch.from_numpy(priors))
+
+    @cached_property
+    def fingerprints(self) -> list[str]:
+        """Of both sets; read once, not every epoch."""
+        return [self.train_set.fingerprint(), self.dev_set.fingerprint()]
 
     def describe(self) -> str:
         """The sizes of the two sets."""
@@ -318,7 +324,7 @@ class _Run:
             RUN_KIND,
             {
                 "config": to_plain(self.config),
-                "data": [self.train_set.fingerprint(), self.dev_set.fingerprint()],
+                "data": self.fingerprints,
                 "history": [asdict(metrics) for metrics in self.history],
                 "rate": self.rate,
                 "weights": self.model.state_dict(),
@@ -358,7 +364,7 @@ class _Run:
 
     def _refuse_other_run(self, path: Path, state: dict[str, Any]) -> None:
         mend = "give another --out, or --force to start anew"
-        if state["data"] != [self.train_set.fingerprint(), self.dev_set.fingerprint()]:
+        if state["data"] != self.fingerprints:
             raise TrainingError(path, "was trained on other data", mend=mend)
         free = set(MAY_CHANGE)
         if self.config.train.schedule == "newbob":

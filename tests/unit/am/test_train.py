@@ -379,6 +379,19 @@ def test_resume_with_other_settings_or_data_is_refused(tmp_path):
     assert len(run(tmp_path, config(rate=0.02), force=True)) == 3
 
 
+def test_the_data_are_read_once_for_their_fingerprint_and_never_copied(tmp_path, monkeypatch):
+    asked, real = [], FrameSet.fingerprint
+    monkeypatch.setattr(FrameSet, "fingerprint", lambda frames: asked.append(1) or real(frames))
+    run(tmp_path, config(epochs=4))
+    assert len(asked) == 2, "once for each set"
+    frames = replace(frame_set(1, dim=50), features=np.zeros((200_000, 50), np.float16), lengths=np.array([200_000]))
+    tracemalloc.start()
+    real(frames)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < frames.features.nbytes / 4
+
+
 def test_a_training_that_lost_its_best_model_does_not_end_well(tmp_path):
     run(tmp_path, config())
     (tmp_path / "best.pt").unlink()
