@@ -96,7 +96,7 @@ def test_a_directory_in_place_of_a_file_is_refused_before_the_work(
 def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     pipe, read = tmp_path / "pipe", []
     os.mkfifo(pipe)
-    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
     reader.start()
     with write_whole(pipe) as stream:
         stream.write("through")
