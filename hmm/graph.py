@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.atomic import whole_dir
-from harness.errors import LexiconError
+from harness.errors import LexiconError, ModelError
 from harness.log import get_logger
 from hmm.fst_operations import compose, determinize_star, push_special, remove_input_symbols
 from hmm.h_transducer import add_self_loops, h_transducer
@@ -141,7 +143,7 @@ def make_graph(
             raise LexiconError(path, "does not exist", mend=mend)
     model, tree = read_transition_model(models / model_name), read_tree(models / "tree")
     disambig = [phone for row in read_integers(lang / "phones/disambig.int") for phone in row]
-    lexicon, grammar = read_fst(lang / "L_disambig.fst"), read_fst(lang / "G.fst")
+    lexicon, grammar = _read_finite(lang / "L_disambig.fst"), _read_finite(lang / "G.fst")
     with whole_dir(graph, force=force) as out:
         made = compose_graph(lexicon, grammar, disambig, tree, model, config)
         write_fst(out / "HCLG.fst", made.hclg, const=True)
@@ -155,6 +157,15 @@ def make_graph(
                 shutil.copy(lang / "phones" / name, out / "phones")
     LOG.info("%s: %d states, %d arcs", graph / "HCLG.fst", made.hclg.num_states, made.hclg.num_arcs)
     return graph
+
+
+def _read_finite(path: Path) -> FstArrays:
+    """A transducer; ModelError where an arc costs what is no number: determinisation would never end."""
+    fst = read_fst(path)
+    if bad := int((~np.isfinite(fst.weight)).sum()):
+        mend = "take n-grams of probability 0 out of the language model, or format it with 'hmm format-lm'"
+        raise ModelError(path, f"{bad} of {fst.num_arcs} arcs have an endless cost", mend=mend)
+    return fst
 
 
 def _write_lines(path: Path, values: Sequence[int]) -> None:

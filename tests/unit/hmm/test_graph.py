@@ -17,7 +17,7 @@ from hmm.lang import Lang
 from hmm.lm import train_lm
 from hmm.local_epsilons import remove_epsilons_locally
 from hmm.training_graphs import TrainingGraphs, compose_with_words
-from kaldi_bridge.fsts import FstArrays, from_kaldifst, read_fst, read_fst_archive, to_kaldifst
+from kaldi_bridge.fsts import FstArrays, from_kaldifst, read_fst, read_fst_archive, to_kaldifst, write_fst
 from kaldi_bridge.models import read_transition_model, read_tree
 from tests.fst_isomorphism import weight_difference
 
@@ -196,6 +196,17 @@ def test_parts_that_share_no_path_are_refused():
 def test_a_lang_directory_without_grammar_is_refused(golden_dir, tmp_path):
     with pytest.raises(LexiconError, match=r"G\.fst: does not exist\n  mend: format the language model first"):
         make_graph(golden_dir / "data/lang", golden_dir / "exp/tri3b", tmp_path / "graph")
+
+
+def test_an_arc_of_endless_cost_is_refused_since_determinisation_would_never_end(golden_dir, tmp_path):
+    lang = tmp_path / "lang"
+    shutil.copytree(golden_dir / "data/lang_test", lang)
+    grammar = read_fst(lang / "G.fst")
+    grammar.weight[1] = np.inf
+    write_fst(lang / "G.fst", grammar)
+    with pytest.raises(ModelError, match=rf"G\.fst: 1 of {grammar.num_arcs} arcs have an endless cost"):
+        make_graph(lang, golden_dir / "exp/mono", tmp_path / "graph")
+    assert not (tmp_path / "graph").exists()
 
 
 def test_a_graph_larger_than_allowed_leaves_nothing_behind(golden_dir, tmp_path):
