@@ -147,7 +147,7 @@ def read_tree(path: str | Path) -> Tree:
     reader.token("ContextDependency")
     width, position = reader.integer(), reader.integer()
     reader.token("ToPdf")
-    root = _read_node(reader, str(path))
+    root = _read_node(reader, str(path), width)
     reader.token("EndContextDependency")
     reader.finish()
     if root is None or not 0 <= position < width:
@@ -168,22 +168,29 @@ def tree_bytes(tree: Tree) -> bytes:
     return writer.token("EndContextDependency").data()
 
 
-def _read_node(reader: ObjectReader, where: str) -> Node | None:
+def _read_key(reader: ObjectReader, where: str, width: int) -> int:
+    key = reader.integer()
+    if key != PDF_CLASS and not 0 <= key < width:
+        raise ModelError(where, f"asks for position {key} of a window of {width} phones", mend=MEND)
+    return key
+
+
+def _read_node(reader: ObjectReader, where: str, width: int) -> Node | None:
     match reader.token():
         case "NULL":
             return None
         case "CE":
             return Leaf(reader.integer())
         case "TE":
-            key, size = reader.integer(), reader.integer()
+            key, size = _read_key(reader, where, width), reader.integer()
             reader.token("(")
-            children = tuple(_read_node(reader, where) for _ in range(size))
+            children = tuple(_read_node(reader, where, width) for _ in range(size))
             reader.token(")")
             return Table(key, children)
         case "SE":
-            key, values = reader.integer(), frozenset(reader.integers())
+            key, values = _read_key(reader, where, width), frozenset(reader.integers())
             reader.token("{")
-            if_yes, if_no = _read_node(reader, where), _read_node(reader, where)
+            if_yes, if_no = _read_node(reader, where, width), _read_node(reader, where, width)
             reader.token("}")
             if if_yes is None or if_no is None:
                 raise ModelError(where, "a question of the tree has an empty branch", mend=MEND)

@@ -182,6 +182,15 @@ def test_a_topology_that_is_no_text_is_refused(tmp_path):
         read_topology(tmp_path / "topo")
 
 
+def test_a_tree_that_asks_beyond_its_window_is_refused(tmp_path):
+    text = "ContextDependency 3 1 ToPdf SE {} [ 1 2 ]\n{{ CE 0 CE 1 }}\nEndContextDependency "
+    (tmp_path / "tree").write_text(text.format(2))
+    assert read_tree(tmp_path / "tree").num_pdfs == 2
+    (tmp_path / "tree").write_text(text.format(3))
+    with pytest.raises(ModelError, match="asks for position 3 of a window of 3 phones"):
+        read_tree(tmp_path / "tree")
+
+
 @pytest.mark.parametrize(("name", "read"), [("final.mdl", read_model), ("tree", read_tree)])
 def test_damaged_bytes_give_our_error_or_a_whole_object(golden_dir, tmp_path, name, read):
     rng, whole = np.random.default_rng(0), (golden_dir / "exp/mono" / name).read_bytes()
