@@ -145,7 +145,11 @@ def _stamps(exp: Path) -> dict[int, dict[str, Any]]:
 def _steps(file: Path) -> dict[str, float]:
     """CPU seconds by step, of its last run."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return {name: float(seconds) for name, _, seconds in (line.rpartition(" ") for line in lines)}
+    try:
+        return {name: float(seconds) for name, _, seconds in (line.rpartition(" ") for line in lines)}
+    except ValueError as error:
+        mend = "remove the line; the time of that step is then not told"
+        raise StageError(file, f"holds a line that a kill cut short ({error})", mend=mend) from error
 
 
 def table(comparison: RunComparison, *, title: str, command: str, about: str = "") -> str:

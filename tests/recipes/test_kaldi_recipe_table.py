@@ -12,7 +12,7 @@ import pytest
 from am.kaldi_compare import compare_runs, table
 from am.kaldi_scoring import check_counts
 from harness.config import load_config
-from harness.errors import ConfigError, DataDirError, DecodeError
+from harness.errors import ConfigError, DataDirError, DecodeError, StageError
 from hmm.gmm import SplitConfig
 from hmm.kaldi_schedule import schedule_words
 from hmm.ladder_config import DeltasConfig, LadderConfig, SatConfig
@@ -71,6 +71,14 @@ def test_the_table_has_the_rungs_in_order_and_the_cpu_time_of_every_stage(tmp_pa
     assert "| 6 | a stage | ≥ 25.6 | ≥ 43.3 |" in text
     assert "| exp/clean/mono | 6.5 |" in text, "the last run of a step counts"
     assert "left out: clean/tri3b/noisy/open" in text
+
+
+def test_a_line_of_the_times_that_a_kill_cut_short_is_named(tmp_path: Path) -> None:
+    embedded, kaldi = two_runs(tmp_path, 2)
+    (kaldi / "exp/log/kaldi").mkdir(parents=True)
+    (kaldi / "exp/log/kaldi/cpu_seconds").write_text("exp/clean/mono 6.0\nexp/clean/tri1")
+    with pytest.raises(StageError, match="cpu_seconds: holds a line that a kill cut short.*tri1"):
+        compare_runs(embedded, kaldi)
 
 
 def test_of_many_rates_one_may_lie_a_little_outside_by_chance(tmp_path: Path) -> None:
