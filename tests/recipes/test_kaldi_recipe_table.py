@@ -77,7 +77,7 @@ def test_a_line_of_the_times_that_a_kill_cut_short_is_named(tmp_path: Path) -> N
     embedded, kaldi = two_runs(tmp_path, 2)
     (kaldi / "exp/log/kaldi").mkdir(parents=True)
     (kaldi / "exp/log/kaldi/cpu_seconds").write_text("exp/clean/mono 6.0\nexp/clean/tri1")
-    with pytest.raises(StageError, match="cpu_seconds: holds a line that a kill cut short.*tri1"):
+    with pytest.raises(StageError, match=r"cpu_seconds: holds a line that a kill cut short.*tri1"):
         compare_runs(embedded, kaldi)
 
 
