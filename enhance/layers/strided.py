@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+
+WIDE = 256  # channels from which a narrowing transposed convolution is not left to oneDNN
 
 
 class Down(nn.Conv1d):
@@ -23,7 +26,12 @@ class Down(nn.Conv1d):
 
     def forward(self, hidden: Tensor) -> Tensor:
         mode = "reflect" if self.mirror and hidden.shape[-1] > max(self.lead, self.tail) else "constant"
-        return super().forward(nn.functional.pad(hidden, (self.lead, self.tail), mode=mode))
+        padded = nn.functional.pad(hidden, (self.lead, self.tail), mode=mode)
+        width, stride = self.kernel_size[0], self.stride[0]
+        if self.out_channels < WIDE or 2 * self.in_channels * stride >= self.out_channels:
+            return super().forward(padded)
+        out = torch.einsum("oiw,bifw->bof", self.weight, padded.unfold(-1, width, stride))  # its gradient is as Up's
+        return out if self.bias is None else out + self.bias[:, None]
 
 
 class Up(nn.ConvTranspose1d):
@@ -31,7 +39,8 @@ class Up(nn.ConvTranspose1d):
 
     lead: frames cut off before the first; by default TensorFlow's SAME, the transpose of Down.  They are computed and
     then cut: told to leave them out (padding), oneDNN in torch 2.13 writes beyond its memory, or gives other numbers,
-    where a batch of wide layers has fewer than eight frames.
+    where a batch of wide layers has fewer than eight frames.  It does so untold from many channels to few (2048 to
+    51 with stride 2): those go as a product and a sum of what overlaps.
     """
 
     def __init__(
@@ -42,7 +51,17 @@ class Up(nn.ConvTranspose1d):
 
     def forward(self, hidden: Tensor, output_size: list[int] | None = None) -> Tensor:
         frames = hidden.shape[-1] * self.stride[0]
-        return super().forward(hidden, output_size)[..., self.lead : self.lead + frames]
+        narrows = self.in_channels >= WIDE and 2 * self.out_channels * self.stride[0] < self.in_channels
+        whole = self._by_product(hidden) if narrows else super().forward(hidden, output_size)
+        return whole[..., self.lead : self.lead + frames]
+
+    def _by_product(self, hidden: Tensor) -> Tensor:
+        """The same without oneDNN: [batch, few, (frames - 1) * stride + width]."""
+        width, stride = self.kernel_size[0], self.stride[0]
+        pieces = self.weight.flatten(1).T @ hidden  # [batch, few * width, frames]
+        length = (hidden.shape[-1] - 1) * stride + width
+        whole = nn.functional.fold(pieces, (1, length), (1, width), stride=(1, stride))[:, :, 0]
+        return whole if self.bias is None else whole + self.bias[:, None]
 
 
 class UpNearest(nn.Conv1d):

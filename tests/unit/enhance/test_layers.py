@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.signal
@@ -7,6 +11,9 @@ from enhance.layers.bands import band_matrices
 from enhance.layers.dual_path import DualPath
 from enhance.layers.emphasis import de_emphasis, pre_emphasis
 from enhance.layers.spectrum import Spectrum
+from enhance.layers.strided import Down
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("samples", [1, 255, 256, 257, 5000])
@@ -60,3 +67,30 @@ def test_a_dual_path_with_its_state_handed_over_equals_the_whole():
     first, state = layer(hidden[:, :4])
     rest, _ = layer(hidden[:, 4:], state)
     torch.testing.assert_close(torch.cat([first, rest], dim=1), whole, atol=1e-6, rtol=0)
+
+
+def test_a_transposed_convolution_from_many_channels_to_few_is_right_and_leaves_the_memory_alone():
+    program = """
+import torch
+from enhance.layers.strided import Up
+torch.set_num_threads(1)
+for few, stride, bias in ((51, 2, True), (1, 4, False)):
+    torch.manual_seed(0)
+    up, hidden = Up(2048, few, 31, stride, bias=bias), torch.randn(2, 2048, 16, requires_grad=True)
+    out = up(hidden)
+    out.square().sum().backward()
+    double = torch.nn.functional.conv_transpose1d(
+        hidden.detach().double(), up.weight.detach().double(), None if up.bias is None else up.bias.double(), stride
+    )
+    torch.testing.assert_close(out, double[..., up.lead : up.lead + 16 * stride].float(), rtol=1e-4, atol=1e-4)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_convolution_to_many_more_channels_is_that_of_torch():
+    down = Down(3, 300, 31, 4)
+    hidden = torch.randn(2, 3, 64)
+    padded = torch.nn.functional.pad(hidden, (down.lead, down.tail))
+    expected = torch.nn.functional.conv1d(padded, down.weight, down.bias, 4)
+    torch.testing.assert_close(down(hidden), expected, rtol=1e-4, atol=1e-5)
