@@ -48,13 +48,19 @@ def settings_from(plain: dict[str, Any], source: str) -> Settings:
 
 def build_generator(settings: Settings) -> Generator:
     """The untrained generator."""
-    generator: Generator = MODELS[settings.model][1](settings.generator)
+    try:
+        generator: Generator = MODELS[settings.model][1](settings.generator)
+    except ValueError as error:  # what only shows when layers meet
+        raise ConfigError(f"generator ({settings.model})", str(error), mend="change its settings") from error
     return generator
 
 
 def build_objective(settings: Settings, sample_rate: int) -> Objective:
     """Losses and, where it has one, the critic."""
-    objective: Objective = OBJECTIVES[settings.objective][1](settings.loss, sample_rate)
+    try:
+        objective: Objective = OBJECTIVES[settings.objective][1](settings.loss, sample_rate)
+    except ValueError as error:
+        raise ConfigError(f"loss ({settings.objective})", str(error), mend="change its settings") from error
     return objective
 
 

@@ -53,3 +53,10 @@ def test_overrides_choose_and_change():
     settings = load_settings(None, ["model=segan_plus", "objective=segan", "generator.merge=sum", "train.steps=7"])
     assert settings.generator.merge == "sum"
     assert settings.train.steps == 7
+
+
+def test_settings_that_only_the_layers_refuse_are_named():
+    with pytest.raises(ConfigError, match=r"generator \(compact\): low_bins \(301\)"):
+        build_generator(load_settings(None, ["generator.low_bins=301"]))
+    with pytest.raises(ConfigError, match=r"loss \(hifi_gan\): low and high must rise within"):
+        build_objective(load_settings(None, ["objective=hifi_gan", "loss.mel_high=20000.0"]), 16000)
