@@ -9,17 +9,17 @@ import errno
 import importlib
 import json
 import os
-import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+
+from tests.full_disk import largest_file
 
 ROOT = Path(__file__).resolve().parents[2]
 RATE = 16000
@@ -408,17 +408,6 @@ def test_forward_refuses_features_the_model_was_not_trained_on(checkpoints, data
 
 
 # ---- a full disk
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """No file may become larger than so many bytes: writing fails as on a full disk, in the middle of a file."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_disk_that_fills_up_ends_every_verb_with_the_file_named(data, noise, dictionary, checkpoints, tmp_path, call):

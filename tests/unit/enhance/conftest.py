@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -121,19 +118,3 @@ def read_all(path: Path) -> dict[str, np.ndarray]:
     from kaldi_bridge.audio import read_utterances
 
     return dict(read_utterances(DataDir.read(path)))
-
-
-@pytest.fixture
-def file_limit():
-    """A block in which no file may become larger than so many bytes, as on a disk that is almost full."""
-
-    @contextmanager
-    def limited(size: int) -> Iterator[None]:
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-    return limited

@@ -14,6 +14,7 @@ from enhance import score
 from enhance.score import ScoreConfig, score_data_dirs
 from harness.errors import DiskError
 from kaldi_bridge.data_dir import DataDir
+from tests.full_disk import largest_file
 
 ROOT = Path(__file__).parents[3]
 RATE, UTTERANCES, KILLED_AT = 16000, 12, 7
@@ -105,9 +106,9 @@ def test_rows_of_other_metrics_or_changed_sounds_are_not_taken_over(pair, tmp_pa
     assert len(score_and_count(pair, out, monkeypatch)) == UTTERANCES
 
 
-def test_a_row_that_no_longer_fits_on_the_disk_is_said_with_its_file_and_the_rest_goes_on(pair, tmp_path, file_limit):
+def test_a_row_that_no_longer_fits_on_the_disk_is_said_with_its_file_and_the_rest_goes_on(pair, tmp_path):
     clean, noisy = pair
-    with file_limit(300), pytest.raises(DiskError, match=r"\.rows\..*\.jsonl: became larger than the limit"):
+    with largest_file(300), pytest.raises(DiskError, match=r"\.rows\..*\.jsonl: became larger than the limit"):
         score_data_dirs(clean, noisy, tmp_path / "out", CHEAP, jobs=1)
     score_data_dirs(clean, noisy, tmp_path / "out", CHEAP, jobs=1)
     score_data_dirs(clean, noisy, tmp_path / "whole", CHEAP, jobs=1)

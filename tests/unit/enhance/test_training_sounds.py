@@ -15,6 +15,7 @@ from enhance.sounds import gather, hold_out, no_sounds
 from enhance.train import RunOptions, Trainer
 from enhance.training_sounds import Sources, load_noises, load_speech, with_noisy
 from harness.errors import AudioError, ConfigError, DiskError, TrainingError
+from tests.full_disk import largest_file
 
 LENGTHS = {"ann-1": 0.6, "ann-2": 0.5, "bob-1": 0.7}
 PLAIN = {"clean_share": 0.0, "gain": (0.0, 0.0), "equalise": 0.0, "speed": (1.0, 1.0)}
@@ -178,11 +179,11 @@ def test_a_damaged_entry_is_named(tmp_path, make_voice):
     assert "remove this directory" in error.value.mend
 
 
-def test_a_disk_that_is_full_is_said_and_leaves_no_entry(tmp_path, make_voice, file_limit):
+def test_a_disk_that_is_full_is_said_and_leaves_no_entry(tmp_path, make_voice):
     def make():
         return gather([("a", "a", make_voice(0, 0.3))], where="a", active=True, sample_rate=16000)
 
-    with file_limit(10_000), pytest.raises(DiskError, match=r"could not be written whole \(4800 requested"):
+    with largest_file(10_000), pytest.raises(DiskError, match=r"could not be written whole \(4800 requested"):
         cached(tmp_path, {}, make)
     assert not list(tmp_path.iterdir())
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pickle
-import resource
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ import torch
 
 from harness.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from harness.errors import CheckpointError, DiskError
+from tests.full_disk import largest_file
 
 
 class Bomb:
@@ -27,13 +27,9 @@ def test_a_disk_that_fills_up_under_a_checkpoint_is_named_and_the_old_one_stays(
     path = tmp_path / "last.pt"
     path.write_bytes(b"of the epoch before")
     state = {f"w{n}": torch.zeros(numbers) for n in range(10)}
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
-    try:
-        with pytest.raises(DiskError, match=r"last\.pt: became larger than the limit on file sizes"):
-            save_checkpoint(path, "am", state)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    problem = r"last\.pt: became larger than the limit on file sizes"
+    with largest_file(1024), pytest.raises(DiskError, match=problem):
+        save_checkpoint(path, "am", state)
     assert path.read_bytes() == b"of the epoch before"
     assert list(tmp_path.iterdir()) == [path]
 
