@@ -210,13 +210,22 @@ def _brief(value: object) -> str:
 def hold_out(frames: FrameSet, speakers: int) -> tuple[FrameSet, FrameSet]:
     """Split off a development set of whole speakers, the first by SHA-256 of their ids.
 
+    Copies whose speaker is that of the original behind a prefix (noisy-spk1, sp0.9-spk1) go where the original goes.
     Raises AlignmentError where fewer than two speakers would remain to train on.
     """
-    ordered = sorted(set(frames.speakers), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    known = set(frames.speakers)
+    persons = [_original(speaker, known) for speaker in frames.speakers]
+    ordered = sorted(set(persons), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
     if speakers < 1 or len(ordered) - speakers < 2:
         problem = f"cannot hold {speakers} of {len(ordered)} speakers out for development"
         raise AlignmentError("development set", problem, mend="give a development set, or change train.dev_speakers")
     held = set(ordered[:speakers])
-    dev = [i for i, speaker in enumerate(frames.speakers) if speaker in held]
-    train = [i for i, speaker in enumerate(frames.speakers) if speaker not in held]
+    dev = [i for i, person in enumerate(persons) if person in held]
+    train = [i for i, person in enumerate(persons) if person not in held]
     return frames.subset(train), frames.subset(dev)
+
+
+def _original(speaker: str, known: set[str]) -> str:
+    words = speaker.split("-")
+    ends = ("-".join(words[first:]) for first in range(len(words) - 1, 0, -1))
+    return next((end for end in ends if end in known), speaker)

@@ -202,6 +202,17 @@ def test_held_out_speakers_are_whole_and_the_same_for_every_set():
         hold_out(frame_set(), 3)
 
 
+def test_copies_of_a_held_out_speaker_are_held_out_too():
+    copies = [frame_set(12, group=f"{prefix}spk-") for prefix in ("", "n1-", "sp0.9-n1-")]
+    whole = merge([replace(one, utterances=tuple(f"{n}-{utt}" for utt in one.utterances))
+                   for n, one in enumerate(copies)], ["clean", "noisy", "fast"])  # fmt: skip
+    train, dev = hold_out(whole, 2)
+    assert len(set(dev.speakers)) == 6
+    assert {speaker[-1] for speaker in dev.speakers} & {speaker[-1] for speaker in train.speakers} == set()
+    alone = hold_out(copies[0], 2)[1]
+    assert set(alone.speakers) < set(dev.speakers)
+
+
 # -- learning --------------------------------------------------------------------------------------------------------
 
 
