@@ -331,16 +331,14 @@ class _Run:
                 "optimizer": self.optimizer.state_dict(),
             },
         )
-        self._tell()
+        self._write_metrics()
         if self.config.train.tensorboard:
             _write_scalars(self.out, now)
 
-    def _tell(self) -> None:
+    def _write_metrics(self) -> None:
         """metrics.jsonl and config.yaml as they stand now: a kill may have come before, other epochs been asked for."""
-        lines, path = (
-            "".join(json.dumps(asdict(metrics)) + "\n" for metrics in self.history),
-            self.out / "metrics.jsonl",
-        )
+        lines = "".join(json.dumps(asdict(metrics)) + "\n" for metrics in self.history)
+        path = self.out / "metrics.jsonl"
         if not path.is_file() or path.read_bytes() != lines.encode():
             with write_whole(path) as stream:
                 stream.write(lines)
@@ -359,7 +357,7 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.rate = state["rate"]
         self.history = [EpochMetrics(**metrics) for metrics in state["history"]]
-        self._tell()
+        self._write_metrics()
         log.info("%s: going on after epoch %d", path, len(self.history))
 
     def _refuse_other_run(self, path: Path, state: dict[str, Any]) -> None:

@@ -143,7 +143,7 @@ def read_matrix_ark(name: str | os.PathLike[str]) -> Iterator[tuple[str, Array]]
         return
     where = split_specifier(name)[1]
     with open_archive(name) as stream:
-        while (key := _next_key(stream, where)) is not None:
+        while (key := _read_key(stream, where)) is not None:
             yield key, _parse_matrix(stream, f"{where}: {key}")
 
 
@@ -255,16 +255,15 @@ def _cut(value: Array, rows: str, cols: str | None, where: str) -> Array:
     return cut[:, bounds(cols, value.shape[1])] if cols else cut
 
 
-def _next_key(stream: IO[bytes], where: str) -> str | None:
-    """As _read_key; damage of a packed archive raises TableError."""
+def _read_key(stream: IO[bytes], where: str) -> str | None:
+    """The next key; None at the end of the archive.  Leaves the stream after the blank that follows it."""
     try:
-        return _read_key(stream, where)
+        return _parse_key(stream, where)
     except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
         raise TableError(where, f"cannot be read ({error})", mend="the archive is damaged: remake it") from error
 
 
-def _read_key(stream: IO[bytes], where: str) -> str | None:
-    """The next key; None at the end of the archive.  Leaves the stream after the blank that follows it."""
+def _parse_key(stream: IO[bytes], where: str) -> str | None:
     letters = bytearray()
     while letter := stream.read(1):
         if letter in b" \t":
