@@ -76,7 +76,8 @@ def main() -> None:
     text = f"""# {args.model} from several seeds
 
 `python benchmarks/seeds.py --work WORK --out DIR {given}`,
-commit {commit.stdout.strip()}, {datetime.date.today()}, {platform.machine()}, Python {platform.python_version()}.
+commit {commit.stdout.strip()}, {datetime.date.today()}, {platform.machine()}, Python {platform.python_version()};
+trainings and decodings that stood in DIR already are of an earlier commit.
 
 {table}"""
     with write_whole(ROOT / "benchmarks" / "results" / f"seeds_{args.model}.md") as stream:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-WIDE = 256  # channels from which a narrowing transposed convolution is not left to oneDNN
+
+def _onednn_fails(many: int, few: int, stride: int) -> bool:
+    """Whether oneDNN (torch 2.13) may write beyond its memory in a transposed convolution from many channels to few.
+
+    Seen from 2048 to 51 with stride 2, on short inputs; the bound is a wide one.  The gradient of a convolution from
+    `few` to `many` is such a transposed convolution.
+    """
+    return many >= 256 and 2 * few * stride < many
 
 
 class Down(nn.Conv1d):
@@ -28,10 +35,10 @@ class Down(nn.Conv1d):
         mode = "reflect" if self.mirror and hidden.shape[-1] > max(self.lead, self.tail) else "constant"
         padded = nn.functional.pad(hidden, (self.lead, self.tail), mode=mode)
         width, stride = self.kernel_size[0], self.stride[0]
-        if self.out_channels < WIDE or 2 * self.in_channels * stride >= self.out_channels:
-            return super().forward(padded)
-        out = torch.einsum("oiw,bifw->bof", self.weight, padded.unfold(-1, width, stride))  # its gradient is as Up's
-        return out if self.bias is None else out + self.bias[:, None]
+        if _onednn_fails(self.out_channels, self.in_channels, stride):
+            out = torch.einsum("oiw,bifw->bof", self.weight, padded.unfold(-1, width, stride))
+            return out if self.bias is None else out + self.bias[:, None]
+        return super().forward(padded)
 
 
 class Up(nn.ConvTranspose1d):
@@ -39,8 +46,7 @@ class Up(nn.ConvTranspose1d):
 
     lead: frames cut off before the first; by default TensorFlow's SAME, the transpose of Down.  They are computed and
     then cut: told to leave them out (padding), oneDNN in torch 2.13 writes beyond its memory, or gives other numbers,
-    where a batch of wide layers has fewer than eight frames.  It does so untold from many channels to few (2048 to
-    51 with stride 2): those go as a product and a sum of what overlaps.
+    where a batch of wide layers has fewer than eight frames.
     """
 
     def __init__(
@@ -51,12 +57,12 @@ class Up(nn.ConvTranspose1d):
 
     def forward(self, hidden: Tensor, output_size: list[int] | None = None) -> Tensor:
         frames = hidden.shape[-1] * self.stride[0]
-        narrows = self.in_channels >= WIDE and 2 * self.out_channels * self.stride[0] < self.in_channels
-        whole = self._by_product(hidden) if narrows else super().forward(hidden, output_size)
+        fails = _onednn_fails(self.in_channels, self.out_channels, self.stride[0])
+        whole = self._by_product(hidden) if fails else super().forward(hidden, output_size)
         return whole[..., self.lead : self.lead + frames]
 
     def _by_product(self, hidden: Tensor) -> Tensor:
-        """The same without oneDNN: [batch, few, (frames - 1) * stride + width]."""
+        """The same as a product and a sum of what overlaps: [batch, few, (frames - 1) * stride + width]."""
         width, stride = self.kernel_size[0], self.stride[0]
         pieces = self.weight.flatten(1).T @ hidden  # [batch, few * width, frames]
         length = (hidden.shape[-1] - 1) * stride + width

@@ -19,7 +19,7 @@ from enhance.critics.spectrogram import SpectrogramCritic, SpectrogramCriticConf
 from enhance.losses.adversarial import critic_least_squares, feature_distance, generator_least_squares
 from enhance.losses.regression import DistanceName, distance
 from enhance.losses.stft import multi_resolution_distance
-from enhance.objectives.objective import Objective
+from enhance.objectives.objective import Objective, weighted_sum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +79,7 @@ class DenoiserObjective(Objective):
             if config.matching > 0:
                 truth = [layer.detach() for layer in self.critic(clean, noisy).layers]
                 parts["matching"] = feature_distance(truth, opinion.layers)
-        loss = sum((getattr(config, name) * part for name, part in parts.items()), fake.new_zeros(()))
-        return loss, {name: part.detach() for name, part in parts.items()}
+        return weighted_sum(parts, vars(config), fake), {name: part.detach() for name, part in parts.items()}
 
 
 def _critic(config: DenoiserObjectiveConfig, sample_rate: int) -> Critic:

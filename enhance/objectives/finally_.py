@@ -20,7 +20,7 @@ from enhance.losses.lmos import Lmos
 from enhance.losses.pesq import PesqLoss
 from enhance.losses.predicted_mos import PredictedMos
 from enhance.losses.summed import critic_sum, feature_sum, generator_sum
-from enhance.objectives.objective import Objective
+from enhance.objectives.objective import Objective, weighted_sum
 
 Stage = Literal[1, 2, "3-pretrain", 3]
 STAGES = MappingProxyType({  # pesq at stage 3: 2, times the factor 0.5 inside the loss that was used
@@ -87,9 +87,7 @@ class FinallyObjective(Objective):
             parts["predicted_mos"] = self.predicted_mos(fake)
         if self.critic is not None and adversarial:
             parts |= self._adversarial(fake, clean, noisy)
-        start = fake.new_zeros(()) if parts else 0 * fake.sum()  # before the critic joins in, there may be no part
-        loss = sum((self.weights[name] * part for name, part in parts.items()), start)
-        return loss, {name: part.detach() for name, part in parts.items()}
+        return weighted_sum(parts, self.weights, fake), {name: part.detach() for name, part in parts.items()}
 
     def _adversarial(self, fake: Tensor, clean: Tensor, noisy: Tensor) -> dict[str, Tensor]:
         assert self.critic is not None

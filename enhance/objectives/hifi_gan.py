@@ -18,7 +18,7 @@ from enhance.critics.multi_scale import MultiScaleCritic, MultiScaleCriticConfig
 from enhance.critics.several import SeveralCritics
 from enhance.losses.mel_l1 import MelL1
 from enhance.losses.summed import critic_sum, feature_sum, generator_sum
-from enhance.objectives.objective import Objective
+from enhance.objectives.objective import Objective, weighted_sum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +80,4 @@ class HiFiGANObjective(Objective):
                 with torch.no_grad():
                     truth = self.critic(clean, noisy).layers
                 parts["matching"] = feature_sum(truth, opinion.layers)
-        weighted = [getattr(self.config, name) * part for name, part in parts.items()]
-        loss = torch.stack(weighted or [0 * fake.sum()]).sum()  # before the critics join in, there may be no part
-        return loss, {name: part.detach() for name, part in parts.items()}
+        return weighted_sum(parts, vars(self.config), fake), {name: part.detach() for name, part in parts.items()}

@@ -19,7 +19,7 @@ from torch import Tensor
 from enhance.critics.grading import GradingCritic, GradingCriticConfig
 from enhance.losses.stft import compressed_distance
 from enhance.metrics.perceptual import pesq_installed, pesq_of, stoi_of
-from enhance.objectives.objective import Objective
+from enhance.objectives.objective import Objective, weighted_sum
 from harness.errors import AudioError, ConfigError
 
 SILENCE = 1e-5  # root mean square below which a row is not amplified any further
@@ -79,15 +79,14 @@ class MetricganObjective(Objective):
         self, fake: Tensor, clean: Tensor, noisy: Tensor, *, adversarial: bool = True
     ) -> tuple[Tensor, dict[str, Tensor]]:
         parts: dict[str, Tensor] = {}
-        loss = 0.0 * fake.sum()
         if self.config.spectral > 0:
             level = noisy.square().mean(-1, keepdim=True).sqrt().clamp(min=SILENCE)
             magnitude, in_complex, _ = compressed_distance(fake / level, clean / level, 512, 128)
             parts["spectral"] = magnitude + in_complex
-            loss = loss + self.config.spectral * parts["spectral"]
         if self.critic is not None and adversarial:
             parts["adversarial"] = (self.critic(fake, clean).scores[0] - self.config.target).square().mean()
-            loss = loss + self.config.adversarial * parts["adversarial"]
+        loss = weighted_sum(parts, vars(self.config), fake)
+        if "adversarial" in parts:
             parts |= self.graded
         return loss, {name: part.detach() for name, part in parts.items()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -32,3 +33,8 @@ class Objective(nn.Module, ABC):
 
         adversarial: False leaves the critic out (before it joins in).
         """
+
+
+def weighted_sum(parts: Mapping[str, Tensor], weights: Mapping[str, float], fake: Tensor) -> Tensor:
+    """The loss of these parts; of none, as before a critic joins in, a 0 that has a gradient."""
+    return sum((weights[name] * part for name, part in parts.items()), 0 * fake.sum())
